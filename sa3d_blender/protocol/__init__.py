@@ -1,0 +1,1 @@
+"""What the add-on and the engine share: standard library only, no bpy, no Torch."""
