@@ -1,0 +1,1 @@
+"""Promptable 2D segmenters behind one protocol."""

@@ -1,0 +1,356 @@
+"""The embedded segmenter, for machines without weights: graph cuts on colour, edges and the field's geometry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+from skimage.color import rgb2lab
+
+from engine.segmenters.base import Photo, Prediction, Prompts
+from engine.segmenters.field_geometry import break_channel, dominant_planes, plane_offset
+from engine.segmenters.mixtures import fit_mixture
+from engine.segmenters.pixel_grid import PixelGrid, boundary_contrast, cut_grid, likeness
+from engine.segmenters.prompts import check_photo, check_prompts
+from sa3d_blender.protocol.errors import SegmenterError
+
+__all__ = ["GraphCutSegmenter"]
+
+_FIXED = 1e6
+_COMPONENTS = 5
+_LLR_LIMIT = 4.0
+_SMOOTHNESS = 7.0
+_LAB_FLOOR = 9.0  # variance in Lab units that noise alone explains
+_OFFSET_FLOOR = 0.008**2
+_OFFSET_CLIP = 0.12
+_STRIDE_COST = 0.03
+# Areas of the first guesses around clicks, as shares of the photo.
+_GUESS_SHARES = (0.002, 0.006, 0.018, 0.05, 0.13)
+_SINGLE_SHARES = (0.004, 0.015, 0.05)
+_HINT_REACH = 0.05
+_HINT_FORCE = 3.0
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The photo at one resolution: ``lab`` [h, w, 3], ``depth`` [h, w] or None, ``alike`` [4, h, w]."""
+
+    lab: np.ndarray
+    depth: np.ndarray | None
+    alike: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.lab.shape[0], self.lab.shape[1]
+
+
+@dataclass(frozen=True)
+class _Scene:
+    rgb: np.ndarray
+    fine: _Level
+    coarse: _Level
+    grid: PixelGrid
+    planes: list[np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One prediction's prompts on the coarse grid, and what follows from them."""
+
+    inside: np.ndarray  # fixed object pixels
+    outside: np.ndarray  # fixed other pixels
+    near: np.ndarray  # geodesic distance from what is surely inside
+    away: np.ndarray  # geodesic distance from the negative clicks
+    planes: list[np.ndarray]
+
+
+class GraphCutSegmenter:
+    """Iterated graph cuts (GrabCut: Rother et al. 2004) with geodesic first guesses and geometry from the field."""
+
+    name = "graph-cut"
+
+    def __init__(self, work_size: int = 400) -> None:
+        """``work_size``: pixels of the longest side at which cuts are made; larger photos are refined from there."""
+        self.work_size = work_size
+        self._scene: _Scene | None = None
+
+    def set_image(self, photo: Photo) -> None:
+        """Prepares colour, edges and planes at two resolutions. Raises PromptError for arrays that don't fit."""
+        photo = check_photo(photo)
+        height, width = photo.rgb.shape[:2]
+        scale = min(1.0, self.work_size / max(height, width))
+        size = max(2, round(height * scale)), max(2, round(width * scale))
+        rgb = resize_image(photo.rgb, size)
+        depth = None if photo.depth is None else pick_pixels(photo.depth, size)
+        normals = None if photo.normals is None else pick_pixels(photo.normals, size)
+        fine = _level(rgb, depth, normals)
+        half = max(2, (size[0] + 1) // 2), max(2, (size[1] + 1) // 2)
+        coarse = _level(
+            resize_image(rgb, half),
+            None if depth is None else pick_pixels(depth, half),
+            None if normals is None else pick_pixels(normals, half),
+        )
+        planes = [] if coarse.depth is None else dominant_planes(coarse.depth)
+        self._scene = _Scene(photo.rgb, fine, coarse, PixelGrid.of(coarse.alike, _STRIDE_COST), planes)
+
+    def predict(self, prompts: Prompts) -> Prediction:
+        """Segments the current photo. Raises PromptError for prompts that say nothing, SegmenterError without a photo."""
+        scene = self._scene
+        if scene is None:
+            raise SegmenterError("No photo has been set.", "Call set_image before predict.")
+        height, width = scene.rgb.shape[:2]
+        prompts = check_prompts(prompts, height, width)
+        hint = None if prompts.mask is None else resize_image(prompts.mask, scene.coarse.shape)
+        if hint is not None and hint.max() < 0.3:
+            hint = None
+        task = _task(scene, prompts, hint)
+        if hint is not None:
+            mask, score = _from_hint(scene, task, hint)
+        elif prompts.box_px is not None:
+            mask, score = _grow(scene, task, ~task.outside, 4)
+        else:
+            mask, score = _from_clicks(scene, task)
+        soft = _refine(scene, task, mask, hint)
+        return Prediction(soft, float(np.clip(score, 0.0, 1.0)))
+
+
+def resize_image(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``values`` [H, W] or [H, W, C] averaged (or interpolated) to ``size`` (h, w), float32."""
+    if values.shape[:2] == size:
+        return values.astype(np.float32)
+    planes = values[..., None] if values.ndim == 2 else values
+    shrinking = size[0] <= values.shape[0]
+    method = Image.Resampling.BOX if shrinking else Image.Resampling.BILINEAR
+    out = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., k], np.float32)).resize((size[1], size[0]), method))
+        for k in range(planes.shape[2])
+    ]
+    return out[0] if values.ndim == 2 else np.stack(out, axis=2)
+
+
+def pick_pixels(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Nearest pixels of ``values`` [H, W, ...] at ``size`` (h, w): depths and normals must not be mixed across edges."""
+    rows = ((np.arange(size[0]) + 0.5) * values.shape[0] / size[0]).astype(int)
+    columns = ((np.arange(size[1]) + 0.5) * values.shape[1] / size[1]).astype(int)
+    return values[rows][:, columns]
+
+
+def _level(rgb: np.ndarray, depth: np.ndarray | None, normals: np.ndarray | None) -> _Level:
+    lab = rgb2lab(rgb).astype(np.float32)
+    calm = np.stack([ndimage.gaussian_filter(lab[..., k], 0.7, truncate=2) for k in range(3)], axis=2)
+    channels = [(calm, _typical_step(calm, 3.0))]
+    if depth is not None:
+        jumps = ndimage.gaussian_filter(break_channel(depth), 0.7, truncate=2)
+        channels.append((jumps, _typical_step(jumps, 0.006)))
+    if normals is not None:
+        smooth = np.stack([ndimage.gaussian_filter(normals[..., k], 1.2, truncate=2) for k in range(3)], axis=2)
+        channels.append((smooth, _typical_step(smooth, 0.15)))
+    return _Level(lab, depth, likeness(channels))
+
+
+def _typical_step(values: np.ndarray, floor: float) -> float:
+    """The difference between neighbours that counts as an edge: above what texture and noise make almost everywhere."""
+    planes = values[..., None] if values.ndim == 2 else values
+    steps = ((planes[:, 1:] - planes[:, :-1]) ** 2).sum(axis=2)[::2, ::2]
+    return max(floor, 1.5 * float(np.sqrt(np.quantile(steps, 0.75))))
+
+
+def _task(scene: _Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
+    height, width = scene.rgb.shape[:2]
+    rows, columns = scene.coarse.shape
+    inside = np.zeros((rows, columns), bool)
+    outside = np.zeros((rows, columns), bool)
+    x = np.minimum((prompts.points_px[:, 0] * columns / width).astype(int), columns - 1)
+    y = np.minimum((prompts.points_px[:, 1] * rows / height).astype(int), rows - 1)
+    inside[y[prompts.labels == 1], x[prompts.labels == 1]] = True
+    outside[y[prompts.labels == 0], x[prompts.labels == 0]] = True
+    inside &= ~outside
+    away = scene.grid.distance(outside)
+    if prompts.box_px is not None:
+        x0, y0, x1, y1 = prompts.box_px * np.array([columns / width, rows / height] * 2)
+        frame = np.ones((rows, columns), bool)
+        frame[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))] = False
+        outside = (outside | frame) & ~inside
+    sure = inside.copy()
+    if hint is not None:
+        core = hint > 0.7
+        deep = ndimage.binary_erosion(core, iterations=2)
+        sure |= (deep if deep.any() else core) & ~outside
+    if not sure.any():
+        sure = ndimage.binary_erosion(~outside, iterations=3)
+    planes = []
+    for plane in scene.planes:
+        off = np.abs(plane_offset(scene.coarse.depth, plane)[sure])  # type: ignore[arg-type]
+        # A plane that the object itself lies in is no background.
+        if np.median(off) > 0.015:
+            planes.append(plane)
+    return _Task(inside, outside, scene.grid.distance(sure), away, planes)
+
+
+def _features(level: _Level, planes: list[np.ndarray], scale: float) -> np.ndarray:
+    """Colour, and with geometry the offset from the nearest background plane: [h, w, 3 or 4]."""
+    if not planes or level.depth is None:
+        return level.lab
+    offsets = np.stack([plane_offset(level.depth, plane, scale) for plane in planes])
+    nearest = np.take_along_axis(offsets, np.abs(offsets).argmin(axis=0)[None], axis=0)[0]
+    return np.concatenate([level.lab, np.clip(nearest, -_OFFSET_CLIP, _OFFSET_CLIP)[..., None]], axis=2)
+
+
+def _log_odds(features: np.ndarray, mask: np.ndarray, other: np.ndarray, where: np.ndarray | None = None) -> tuple:
+    """Mixtures of ``mask`` and ``other`` and their log likelihood ratio [h, w]."""
+    dims = features.shape[2]
+    floor = np.array([_LAB_FLOOR] * 3 + [_OFFSET_FLOOR] * (dims - 3), np.float32)
+    span = np.array([100.0, 100.0, 100.0] + [2 * _OFFSET_CLIP] * (dims - 3), np.float32)
+    fore = fit_mixture(features[mask], _COMPONENTS, floor, span)
+    back = fit_mixture(features[other], _COMPONENTS, floor, span)
+    flat = features.reshape(-1, dims)
+    odds = (fore.log_density(flat) - back.log_density(flat)).reshape(features.shape[:2])
+    return (fore, back), np.clip(odds, -_LLR_LIMIT, _LLR_LIMIT)
+
+
+def _surroundings(mask: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Background samples for ``mask``: a ring around it as wide as the object, plus a sparse rest."""
+    size = np.sqrt(max(mask.sum(), 16))
+    gap = ndimage.distance_transform_edt(~mask)
+    ring = (gap > 1) & (gap < 3 + 0.8 * size)
+    rest = np.zeros_like(mask)
+    rest[::3, ::3] = True
+    return ((ring | rest) & (gap > 1)) | outside & ((gap < 3 + 0.8 * size) | rest)
+
+
+def _grow(scene: _Scene, task: _Task, start: np.ndarray, rounds: int, prior: np.ndarray | float = 0.0) -> tuple:
+    """GrabCut's rounds from the set ``start``: models, cut, models, cut. Returns (mask, score)."""
+    level = scene.coarse
+    features = _features(level, task.planes, 2.0)
+    mask = start & ~task.outside
+    odds = np.zeros(level.shape, np.float32)
+    for _ in range(rounds):
+        other = _surroundings(mask, task.outside) & ~task.inside
+        if mask.sum() < 4 or other.sum() < 4:
+            break
+        odds = _log_odds(features, mask, other)[1]
+        new = cut_grid(_fixed(odds + prior, task), level.alike, _SMOOTHNESS)
+        new = _connected(new, task.inside)
+        if (new != mask).sum() <= 2:
+            mask = new
+            break
+        mask = new
+    return mask, _score(mask, odds, level.alike)
+
+
+def _fixed(gain: np.ndarray, task: _Task) -> np.ndarray:
+    return np.where(task.inside, _FIXED, np.where(task.outside, -_FIXED, gain))
+
+
+def _connected(mask: np.ndarray, inside: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
+    """The components that hold a click or a good part of ``hint``; all of them where there is neither."""
+    if not inside.any() and hint is None:
+        return mask
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    keep = np.zeros(count + 1, bool)
+    keep[labels[inside & mask]] = True
+    if hint is not None:
+        held = np.bincount(labels[hint & mask], minlength=count + 1)
+        area = np.bincount(labels.ravel(), minlength=count + 1)
+        keep |= (held > 0.04 * hint.sum()) & (held > 0.3 * area)
+    keep[0] = False
+    return keep[labels]
+
+
+def _score(mask: np.ndarray, odds: np.ndarray, alike: np.ndarray) -> float:
+    """How object-like ``mask`` is, in [0, 1]: contrast along its outline, and colours that tell inside from outside."""
+    if mask.sum() < 8 or mask.mean() > 0.9:
+        return 0.0
+    contrast = boundary_contrast(mask, alike)
+    ring = ndimage.binary_dilation(mask, iterations=5) & ~mask
+    chance = 1.0 / (1.0 + np.exp(-odds))
+    told = 0.5 * (float(chance[mask].mean()) + float((1 - chance[ring]).mean()))
+    return contrast**0.7 * told**1.5
+
+
+def _from_clicks(scene: _Scene, task: _Task) -> tuple:
+    """Several first guesses along the geodesic distance from the clicks; the most object-like result wins.
+
+    The guesses start from all clicks together and from single ones: a click on the object's rim or a sliver of
+    it would otherwise put the colours of the background into every guess.
+    """
+    best, best_score = task.inside, -1.0
+    clicks = np.argwhere(task.inside)
+    starts = [(task.near, _GUESS_SHARES)]
+    if len(clicks) > 1:
+        for row, column in clicks[np.linspace(0, len(clicks) - 1, min(3, len(clicks))).astype(int)]:
+            single = np.zeros_like(task.inside)
+            single[row, column] = True
+            starts.append((scene.grid.distance(single), _SINGLE_SHARES))
+    for near, shares in starts:
+        order = np.sort(near, axis=None)
+        closer = near < task.away
+        for share in shares:
+            limit = float(order[int(share * (order.size - 1))])
+            start = ((near <= limit) & closer) | task.inside
+            prior = 1.5 * np.clip(1.0 - near / max(2 * limit, 1e-6), -1.0, 1.0)
+            if np.isfinite(task.away).any():
+                prior = prior + np.where(closer, 0.5, -2.0)
+            mask, score = _grow(scene, task, start, 3, prior)
+            score *= 1.0 - 0.5 * float(mask.mean()) - 0.3 * _cut_off(mask)
+            if score > best_score:
+                best, best_score = mask, score
+    return best, best_score
+
+
+def _cut_off(mask: np.ndarray) -> float:
+    """Share of the picture's frame that ``mask`` covers: surroundings reach the frame, objects seldom do."""
+    frame = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return float(frame.mean())
+
+
+def _from_hint(scene: _Scene, task: _Task, hint: np.ndarray) -> tuple:
+    """Cuts around a previous or rendered mask: its inside and outside give the models, edges and geometry the outline.
+
+    The background's samples are taken from outside the hint whatever the rounds say, so that what leaks out once
+    can't confirm itself; the part of the object that the hint misses is a small share of them.
+    """
+    level = scene.coarse
+    core = (hint > 0.5) & ~task.outside
+    if not core.any():
+        core = (hint > 0.5 * hint.max()) & ~task.outside | task.inside
+    size = float(np.sqrt(max(core.sum(), 16)))
+    prior = np.where(core, 2.0 * hint - 0.5, -np.clip(task.near / (_HINT_REACH * size + 1.0), 0.0, 1.0) * _HINT_FORCE)
+    features = _features(level, task.planes, 2.0)
+    other = _surroundings(core, task.outside) & ~task.inside & (hint < 0.3)
+    near_core = ndimage.binary_dilation(core, iterations=2)
+    mask, odds = core, np.zeros(level.shape, np.float32)
+    for _ in range(3):
+        model = mask & near_core
+        if model.sum() < 4 or other.sum() < 4:
+            break
+        odds = _log_odds(features, model, other)[1]
+        mask = _connected(cut_grid(_fixed(odds + prior, task), level.alike, _SMOOTHNESS), task.inside, core)
+    return mask, _score(mask, odds, level.alike)
+
+
+def _refine(scene: _Scene, task: _Task, mask: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
+    """The coarse ``mask`` cut again at full working size in a band around its outline, then softened and upsampled."""
+    level = scene.fine
+    rows, columns = level.shape
+    up = resize_image(mask.astype(np.float32), level.shape) > 0.5
+    band = ndimage.binary_dilation(up, iterations=5) & ~ndimage.binary_erosion(up, iterations=5, border_value=1)
+    fine = up
+    if band.any() and mask.any():
+        ys, xs = np.nonzero(ndimage.binary_dilation(band, iterations=2))
+        crop = slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1)
+        coarse_features = _features(scene.coarse, task.planes, 2.0)
+        other = _surroundings(mask, task.outside)
+        dims = coarse_features.shape[2]
+        if other.sum() >= 4:
+            (fore, back), _ = _log_odds(coarse_features, mask, other)
+            features = _features(level, task.planes, 1.0)[crop].reshape(-1, dims)
+            odds = np.clip(fore.log_density(features) - back.log_density(features), -_LLR_LIMIT, _LLR_LIMIT)
+            odds = odds.reshape(up[crop].shape)
+            gain = np.where(band[crop], odds, np.where(up[crop], _FIXED, -_FIXED))
+            fine = up.copy()
+            fine[crop] = cut_grid(gain, level.alike[:, crop[0], crop[1]], _SMOOTHNESS)
+    soft = ndimage.gaussian_filter(fine.astype(np.float32), 0.8)
+    return np.clip(resize_image(soft, scene.rgb.shape[:2]), 0, 1)
