@@ -1,0 +1,1 @@
+"""Radiance fields behind one small protocol: rendering, training, checkpoints."""

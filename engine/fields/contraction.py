@@ -1,0 +1,70 @@
+"""One world for bounded and unbounded scenes: the region of interest at full resolution, the rest in a thin shell.
+
+Inside the region of interest space is left alone. Outside, a cuboid version of the mip-NeRF 360 contraction (Barron et al.,
+CVPR 2022, Eq. 10, with the maximum norm and a shell of adjustable thickness as in DVGO's unbounded mode) squeezes
+everything up to infinity into a shell around it. Nobody outside `engine.fields` sees contracted coordinates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+SHELL = 0.25  # thickness in half sides: a fifth of the grid's nodes along an axis serve all that is far away
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """Maps the world to the cube [-1, 1]^3 in which fields keep their grids.
+
+    ``aabb`` [2, 3] is the region of interest in the world; ``shell`` the thickness of the contracted rest
+    in half sides, or 0 for scenes that end at the box.
+    """
+
+    aabb: Float[Tensor, "2 3"]
+    shell: float = 0.0
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether there is anything outside the box."""
+        return self.shell > 0
+
+    def to_unit(self, xyz: Float[Tensor, "*n 3"]) -> Float[Tensor, "*n 3"]:
+        """World points in [-1, 1]^3; beyond it where a bounded scene has ended."""
+        centre, half = (self.aabb[0] + self.aabb[1]) / 2, (self.aabb[1] - self.aabb[0]) / 2
+        local = (xyz - centre) / half
+        if not self.unbounded:
+            return local
+        norm = local.abs().amax(-1, keepdim=True).clamp_min(1.0)
+        return local * ((1 + self.shell - self.shell / norm) / norm / (1 + self.shell))
+
+    def lengths(self, points: Float[Tensor, "r edges 3"]) -> Float[Tensor, "r s"]:
+        """Lengths of the intervals between consecutive points of rays, after contraction and in world units.
+
+        In the region of interest these are the true lengths. In the shell they are those of the cells, which keeps the
+        rest of the world from becoming opaque at a touch: by true lengths the far intervals are so long that
+        the least density there stops all light, and training then paints tables onto the horizon.
+        """
+        half = (self.aabb[1] - self.aabb[0]) / 2 * (1 + self.shell)
+        return (self.to_unit(points) * half).diff(dim=-2).norm(dim=-1)
+
+    def inside(self, xyz: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n"]:
+        """Whether world points lie in the region of interest."""
+        return ((xyz >= self.aabb[0]) & (xyz <= self.aabb[1])).all(-1)
+
+    def core(self, resolution: tuple[int, int, int]) -> tuple[tuple[slice, slice, slice], Float[Tensor, "2 3"]]:
+        """The grid nodes that lie in the region of interest, and the world box from the first to the last of them."""
+        centre, half = (self.aabb[0] + self.aabb[1]) / 2, (self.aabb[1] - self.aabb[0]) / 2
+        parts, low, high = [], [], []
+        for n in resolution:
+            local = torch.linspace(-1, 1, n) * (1 + self.shell)
+            nodes = (local.abs() <= 1 + 1e-6).nonzero()[:, 0]
+            first, last = int(nodes[0]), int(nodes[-1])
+            parts.append(slice(first, last + 1))
+            low.append(float(local[first]))
+            high.append(float(local[last]))
+        bounds = torch.tensor([low, high], device=self.aabb.device, dtype=self.aabb.dtype)
+        return (parts[0], parts[1], parts[2]), centre + half * bounds

@@ -1,0 +1,72 @@
+"""The training pixels of a capture: photos kept as bytes, rays made as they are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engine.captures.capture import Camera
+from engine.captures.rays import camera_directions
+
+
+@dataclass(frozen=True)
+class RayBatch:
+    """Rays with the colours the photos have there; ``alpha`` is 1 where photos carry none."""
+
+    rays_o: Float[Tensor, "r 3"]
+    rays_d: Float[Tensor, "r 3"]
+    rgb: Float[Tensor, "r 3"]
+    alpha: Float[Tensor, " r"]
+
+
+class PixelPool:
+    """All pixels of the training views; draws random batches of rays.
+
+    Photos stay 8-bit and ray directions are stored once per distinct lens, so that memory is about one
+    byte a channel and pixel.
+
+    Args:
+        cameras: at the size of the images.
+        images: float [H, W, 3 or 4] in [0, 1]; with alpha premultiplied.
+        device: where batches go.
+    """
+
+    def __init__(self, cameras: Sequence[Camera], images: Sequence[np.ndarray], device: torch.device) -> None:
+        self.device = device
+        lenses: dict[tuple[object, ...], int] = {}
+        directions, colours, offsets, lens_offsets, view_lens = [], [], [0], [0], []
+        for camera, image in zip(cameras, images, strict=True):
+            if image.shape[:2] != (camera.height, camera.width):
+                raise ValueError(f"image {image.shape[:2]} and camera {(camera.height, camera.width)} differ in size")
+            lens = (camera.width, camera.height, camera.fl_x, camera.fl_y, camera.cx, camera.cy, camera.distortion)
+            if lens not in lenses:
+                lenses[lens] = len(lenses)
+                directions.append(camera_directions(camera).reshape(-1, 3).astype(np.float32))
+                lens_offsets.append(lens_offsets[-1] + len(directions[-1]))
+            view_lens.append(lenses[lens])
+            rgba = np.dstack([image, np.ones(image.shape[:2], image.dtype)]) if image.shape[2] == 3 else image
+            colours.append((rgba.reshape(-1, 4) * 255 + 0.5).astype(np.uint8))
+            offsets.append(offsets[-1] + len(colours[-1]))
+        self.colours = torch.from_numpy(np.concatenate(colours)).to(device)
+        self.directions = torch.from_numpy(np.concatenate(directions)).to(device)
+        self.view_start = torch.tensor(offsets, device=device)
+        self.lens_start = torch.tensor([lens_offsets[i] for i in view_lens], device=device)
+        self.poses = torch.tensor(np.stack([c.world_from_camera for c in cameras]), dtype=torch.float32, device=device)
+
+    def __len__(self) -> int:
+        return self.colours.shape[0]
+
+    def draw(self, rays: int, generator: torch.Generator) -> RayBatch:
+        """``rays`` random pixels of all views, with replacement."""
+        pixel = torch.randint(len(self), (rays,), generator=generator, device=self.device)
+        view = torch.searchsorted(self.view_start, pixel, right=True) - 1
+        inside = pixel - self.view_start[view]
+        pose = self.poses[view]
+        rays_d = (pose[:, :3, :3] @ self.directions[self.lens_start[view] + inside][..., None])[..., 0]
+        rgba = self.colours[pixel].float() / 255
+        return RayBatch(pose[:, :3, 3], rays_d, rgba[:, :3], rgba[:, 3])

@@ -1,0 +1,114 @@
+"""Volume rendering: rays into colours, depths and opacities, for any field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engine.captures.capture import Camera
+from engine.captures.rays import camera_directions
+from engine.fields.base import RadianceField
+from engine.fields.sampling import OccupancyGrid, sample_intervals, stretch_of_rays, weights_from_density
+
+NO_COLOUR_BELOW = 1e-3  # a sample that adds less than this to its pixel is not worth a network evaluation
+RAYS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class RayColours:
+    """What rendering gives a batch of rays, all per ray or per (ray, sample).
+
+    ``rgb`` [R, 3] over the background, ``opacity`` [R], ``depth`` [R] the expected t of what stops the light (0 where
+    nothing does; t is depth, since rays_d has z = -1 in the camera), ``weights`` [R, S], ``s_edges`` [R, S + 1] of the
+    intervals along the ray's stretch, ``t_mid`` [R, S] where the field was asked.
+    """
+
+    rgb: Float[Tensor, "r 3"]
+    opacity: Float[Tensor, " r"]
+    depth: Float[Tensor, " r"]
+    weights: Float[Tensor, "r s"]
+    s_edges: Float[Tensor, "r edges"]
+    t_mid: Float[Tensor, "r s"]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many intervals: ``coarse`` ones looked up in the occupancy grid, ``fine`` ones evaluated in the field."""
+
+    coarse: int = 96
+    fine: int = 24
+    near: float = 1e-3
+
+
+def render_rays(
+    field: RadianceField,
+    grid: OccupancyGrid,
+    rays_o: Float[Tensor, "r 3"],
+    rays_d: Float[Tensor, "r 3"],
+    sampling: Sampling,
+    generator: torch.Generator | None = None,
+    explore: float = 0.0,
+    background: Float[Tensor, "r 3"] | None = None,
+) -> RayColours:
+    """Renders rays (NeRF, Eq. 3), looking only where the occupancy grid says that light stops.
+
+    ``background`` replaces the field's own; ``generator`` makes the samples random (training).
+    """
+    stretch = stretch_of_rays(field.space, rays_o, rays_d, sampling.near)
+    s_edges = sample_intervals(grid, rays_o, rays_d, stretch, sampling.coarse, sampling.fine, generator, explore)
+    viewdirs = torch.nn.functional.normalize(rays_d, dim=-1)
+    shape = s_edges[:, 1:].shape
+    where = torch.rand(shape, generator=generator, device=rays_o.device) if generator is not None else 0.5
+    t_mid = stretch.t_of(s_edges[:, :-1] + s_edges.diff(dim=-1) * where)
+    xyz = rays_o[:, None] + rays_d[:, None] * t_mid[..., None]  # [R, S, 3]
+    sigmas = field.density(xyz.view(-1, 3)).view(shape)
+    lengths = field.space.lengths(rays_o[:, None] + rays_d[:, None] * stretch.t_of(s_edges)[..., None])
+    weights, through = weights_from_density(sigmas, lengths)
+
+    seen = weights > NO_COLOUR_BELOW
+    ray_indices = seen.nonzero()[:, 0]
+    rgb = torch.zeros_like(rays_o)
+    if ray_indices.numel():
+        colours = field.colour(xyz[seen], viewdirs[ray_indices])
+        rgb = rgb.index_add(0, ray_indices, colours * weights[seen][:, None])
+    behind = field.background(viewdirs) if background is None else background
+    opacity = weights.sum(-1)
+    depth = (weights * t_mid).sum(-1) / opacity.clamp_min(1e-6) * (opacity > 0.5)
+    return RayColours(rgb + through[:, None] * behind, opacity, depth, weights, s_edges, t_mid)
+
+
+@dataclass(frozen=True)
+class RenderedView:
+    """A view of a field as arrays: ``rgb`` [H, W, 3], ``depth`` [H, W] (0 = nothing), ``opacity`` [H, W]."""
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    opacity: np.ndarray
+
+
+def camera_rays(camera: Camera, device: torch.device) -> tuple[Float[Tensor, "p 3"], Float[Tensor, "p 3"]]:
+    """(rays_o, rays_d) through all pixel centres, row by row; rays_d has z = -1 in the camera, so t is depth."""
+    directions = torch.from_numpy(camera_directions(camera).reshape(-1, 3)).float().to(device)
+    pose = torch.from_numpy(camera.world_from_camera).float().to(device)
+    rays_d = directions @ pose[:3, :3].t()
+    return pose[:3, 3].expand_as(rays_d), rays_d
+
+
+@torch.no_grad()
+def render_view(field: RadianceField, grid: OccupancyGrid, camera: Camera, sampling: Sampling) -> RenderedView:
+    """Renders a whole view, in batches of rays."""
+    rays_o, rays_d = camera_rays(camera, field.space.aabb.device)
+    parts = [
+        render_rays(field, grid, rays_o[i : i + RAYS_AT_ONCE], rays_d[i : i + RAYS_AT_ONCE], sampling)
+        for i in range(0, rays_o.shape[0], RAYS_AT_ONCE)
+    ]
+    shape = (camera.height, camera.width)
+    return RenderedView(
+        rgb=torch.cat([p.rgb for p in parts]).clamp(0, 1).view(*shape, 3).cpu().numpy(),
+        depth=torch.cat([p.depth for p in parts]).view(shape).cpu().numpy(),
+        opacity=torch.cat([p.opacity for p in parts]).view(shape).cpu().numpy(),
+    )

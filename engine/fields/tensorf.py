@@ -1,0 +1,186 @@
+"""TensoRF (Chen et al., ECCV 2022): density and appearance as sums of vector-matrix products.
+
+VM-48 is the decomposition with 48 components in all: over the three modes, 3 x 8 for density and 3 x 8 for
+appearance (their section 4; VM-192 has 3 x 16 and 3 x 48).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engine.fields.contraction import SHELL, Contraction
+from engine.fields.volume import DensityVolume
+
+MATRIX_AXES = ((0, 1), (0, 2), (1, 2))  # of mode m: the plane's axes ...
+VECTOR_AXIS = (2, 1, 0)  # ... and the line's
+NOMINAL_SIDE = 3.0  # the box side for which TensoRF's density constants were chosen (nerf_synthetic: -1.5 .. 1.5)
+
+
+@dataclass(frozen=True)
+class TensoRFSettings:
+    """What has to be known to build the network again. Ranks are per mode."""
+
+    density_rank: int = 8
+    appearance_rank: int = 8
+    feature_dim: int = 27
+    hidden_dim: int = 64
+    view_frequencies: int = 2
+    density_shift: float = -10.0
+    distance_scale: float = 25.0
+    unbounded: bool = True
+
+
+def fourier(x: Float[Tensor, "n c"], frequencies: int) -> Float[Tensor, "n d"]:
+    """``x`` followed by its sines and cosines at 1, 2, 4, ... (NeRF, Eq. 4)."""
+    if frequencies == 0:
+        return x
+    scaled = torch.cat([x * 2.0**k for k in range(frequencies)], dim=-1)
+    return torch.cat([x, scaled.sin(), scaled.cos()], dim=-1)
+
+
+class TensoRF(nn.Module):
+    """A radiance field as planes and lines over the three axes of the (contracted) world.
+
+    Args:
+        aabb: [2, 3], the region of interest in the capture's world.
+        resolution: grid nodes along x, y, z.
+        settings: ranks and sizes.
+    """
+
+    aabb: Tensor
+
+    def __init__(
+        self, aabb: Float[Tensor, "2 3"], resolution: tuple[int, int, int], settings: TensoRFSettings | None = None
+    ) -> None:
+        super().__init__()
+        self.settings = settings or TensoRFSettings()
+        self.resolution = resolution
+        self.register_buffer("aabb", aabb.float().clone())
+        s = self.settings
+        self.density_planes, self.density_lines = self._components(s.density_rank, 0.1)
+        self.appearance_planes, self.appearance_lines = self._components(s.appearance_rank, 0.1)
+        self.basis = nn.Linear(3 * s.appearance_rank, s.feature_dim, bias=False)
+        view_dim = 3 * (1 + 2 * s.view_frequencies)
+        self.shading = nn.Sequential(
+            nn.Linear(s.feature_dim + view_dim, s.hidden_dim),
+            nn.ReLU(),
+            nn.Linear(s.hidden_dim, s.hidden_dim),
+            nn.ReLU(),
+            nn.Linear(s.hidden_dim, 3),
+        )
+        nn.init.zeros_(self.shading[-1].bias)
+
+        # The sky: what a ray meets when nothing has stopped it. It knows the direction only, so that it can't paint what
+        # has parallax.
+        self.sky = (
+            nn.Sequential(nn.Linear(15, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3))
+            if s.unbounded
+            else None
+        )
+
+    def _components(self, rank: int, spread: float) -> tuple[nn.ParameterList, nn.ParameterList]:
+        n = self.resolution
+        planes = [spread * torch.randn(1, rank, n[b], n[a]) for a, b in MATRIX_AXES]
+        lines = [spread * torch.randn(1, rank, n[v], 1) for v in VECTOR_AXIS]
+        return nn.ParameterList(planes), nn.ParameterList(lines)
+
+    @property
+    def distance_scale(self) -> float:
+        """Factor from softplus to density per world unit, so that a box of any size trains alike."""
+        side = float((self.aabb[1] - self.aabb[0]).max())
+        return self.settings.distance_scale * NOMINAL_SIDE / side
+
+    @property
+    def space(self) -> Contraction:
+        """From the world to the cube in which planes and lines live."""
+        return Contraction(self.aabb, SHELL if self.settings.unbounded else 0.0)
+
+    def _products(
+        self, planes: nn.ParameterList, lines: nn.ParameterList, unit: Float[Tensor, "n 3"]
+    ) -> list[Float[Tensor, "rank n"]]:
+        found = []
+        for (a, b), v, plane, line in zip(MATRIX_AXES, VECTOR_AXIS, planes, lines, strict=True):
+            on_plane = unit[:, (a, b)].view(1, -1, 1, 2)
+            on_line = torch.stack([torch.zeros_like(unit[:, v]), unit[:, v]], dim=-1).view(1, -1, 1, 2)
+            matrix = F.grid_sample(plane, on_plane, align_corners=True)[0, :, :, 0]  # [rank, n]
+            vector = F.grid_sample(line, on_line, align_corners=True)[0, :, :, 0]  # [rank, n]
+            found.append(matrix * vector)
+        return found
+
+    def density(self, xyz: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """Density per world unit; the caller keeps the points inside a bounded scene (TensoRF, Eq. 9)."""
+        terms = self._products(self.density_planes, self.density_lines, self.space.to_unit(xyz))
+        feature = sum((t.sum(0) for t in terms), torch.zeros((), device=xyz.device))
+        return self.distance_scale * F.softplus(feature + self.settings.density_shift)
+
+    def colour(self, xyz: Float[Tensor, "n 3"], viewdirs: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Colour in [0, 1] at world points seen along unit directions (TensoRF, Eq. 10)."""
+        terms = self._products(self.appearance_planes, self.appearance_lines, self.space.to_unit(xyz))
+        features = self.basis(torch.cat(terms, dim=0).t())
+        return self.shading(torch.cat([features, fourier(viewdirs, self.settings.view_frequencies)], -1)).sigmoid()
+
+    def background(self, viewdirs: Float[Tensor, "r 3"]) -> Float[Tensor, "r 3"]:
+        """Colour in [0, 1] behind everything: learned, or white where the photos are transparent."""
+        if self.sky is None:
+            return torch.ones_like(viewdirs)
+        return self.sky(fourier(viewdirs, 2)).sigmoid()
+
+    @torch.no_grad()
+    def density_volume(self, resolution: tuple[int, int, int] | None = None) -> DensityVolume:
+        """The density features at grid nodes, by outer products: exact at the field's own resolution."""
+        n = resolution or self.resolution
+        total = torch.zeros(n, device=self.aabb.device)
+        for (a, b), v, plane, line in zip(
+            MATRIX_AXES, VECTOR_AXIS, self.density_planes, self.density_lines, strict=True
+        ):
+            p = F.interpolate(plane, size=(n[b], n[a]), mode="bilinear", align_corners=True)[0]  # [R, nb, na]
+            w = F.interpolate(line, size=(n[v], 1), mode="bilinear", align_corners=True)[0, :, :, 0]  # [R, nv]
+            block = (p.flatten(1).t() @ w).view(n[b], n[a], n[v])  # axes (b, a, v)
+            order = sorted(range(3), key=lambda k, axes=(b, a, v): axes[k])  # -> (x, y, z)
+            total += block.permute(*order)
+        return DensityVolume(total, self.space, self.settings.density_shift, self.distance_scale)
+
+    @torch.no_grad()
+    def upsample(self, resolution: tuple[int, int, int]) -> None:
+        """Goes to a finer grid by (bi)linear interpolation of planes and lines (TensoRF, section 4.2)."""
+        n = resolution
+        for planes, lines in (
+            (self.density_planes, self.density_lines),
+            (self.appearance_planes, self.appearance_lines),
+        ):
+            for m, ((a, b), v) in enumerate(zip(MATRIX_AXES, VECTOR_AXIS, strict=True)):
+                planes[m] = nn.Parameter(
+                    F.interpolate(planes[m].data, size=(n[b], n[a]), mode="bilinear", align_corners=True)
+                )
+                lines[m] = nn.Parameter(
+                    F.interpolate(lines[m].data, size=(n[v], 1), mode="bilinear", align_corners=True)
+                )
+        self.resolution = resolution
+
+    def grid_parameters(self) -> list[nn.Parameter]:
+        """Planes and lines: what learns fast."""
+        return [
+            *self.density_planes,
+            *self.density_lines,
+            *self.appearance_planes,
+            *self.appearance_lines,
+        ]
+
+    def network_parameters(self) -> list[nn.Parameter]:
+        """Basis, shading and sky networks: what learns slowly."""
+        sky = list(self.sky.parameters()) if self.sky is not None else []
+        return [*self.basis.parameters(), *self.shading.parameters(), *sky]
+
+    def density_sparsity(self) -> Float[Tensor, ""]:
+        """Mean absolute value of the density components (TensoRF, section 4.2: the L1 term)."""
+        parts = [*self.density_planes, *self.density_lines]
+        return sum((p.abs().mean() for p in parts), torch.zeros((), device=self.aabb.device))
+
+    def describe(self) -> dict[str, object]:
+        """All that `TensoRF(...)` needs, as JSON values."""
+        return {"resolution": list(self.resolution), "aabb": self.aabb.tolist(), "settings": asdict(self.settings)}

@@ -1,0 +1,57 @@
+"""A field's density baked on a regular grid: the cheap stand-in for sampling, lifting and meshing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from engine.fields.contraction import Contraction
+
+
+@dataclass(frozen=True)
+class DensityVolume:
+    """Density as ``scale * softplus(feature + shift)`` of a trilinearly interpolated feature grid.
+
+    For the VM decomposition this is no approximation: a bilinear plane times a linear line *is* the trilinear
+    interpolation of their products at the nodes, so at the field's own resolution one look-up here gives exactly what
+    three planes and three lines of many channels give there.
+
+    ``features`` is [X, Y, Z] with nodes at the corners (align_corners) of the space's unit cube; densities come
+    out per world unit.
+    """
+
+    features: Float[Tensor, "x y z"]
+    space: Contraction
+    shift: float
+    scale: float
+
+    @property
+    def resolution(self) -> tuple[int, int, int]:
+        """Nodes along x, y, z."""
+        x, y, z = self.features.shape
+        return x, y, z
+
+    def activate(self, features: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
+        """Density per world unit of interpolated features."""
+        return self.scale * F.softplus(features + self.shift)
+
+    def density(self, xyz: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        """Density at world points; 0 where a bounded scene has ended."""
+        unit = self.space.to_unit(xyz)
+        # grid_sample names coordinates from the innermost axis out: (z, y, x) of an [X, Y, Z] array
+        grid = unit.flip(-1).view(1, -1, 1, 1, 3)
+        found = F.grid_sample(self.features[None, None], grid, align_corners=True, padding_mode="border").view(-1)
+        return self.activate(found) * (unit.abs() <= 1).all(-1)
+
+    def densities(self) -> Float[Tensor, "x y z"]:
+        """Density at the nodes."""
+        return self.activate(self.features)
+
+    def core(self) -> tuple[Float[Tensor, "x y z"], Float[Tensor, "2 3"]]:
+        """(densities at the nodes inside the region of interest, the world box they span)."""
+        parts, aabb = self.space.core(self.resolution)
+        return self.activate(self.features[parts]), aabb

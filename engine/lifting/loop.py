@@ -1,0 +1,226 @@
+"""The alternation of the paper: mask inverse rendering and cross-view self-prompting, view after view.
+
+    masks of the prompted view
+      -> evidence (evidence.py, Eq. 5)
+      -> for the views outward from it: rendered mask (Eq. 3) -> points (prompting.py, Eq. 6-8) -> 2D segmenter -> mask
+         accepted if its IoU with the rendered mask is at least tau: more evidence
+      -> rejected views are tried once more, with all the evidence of the others
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from engine.captures.capture import View
+from engine.lifting.evidence import Evidence, contribution_of, probability, seen
+from engine.lifting.geometry import surface_normals, surface_points
+from engine.lifting.projection import ViewOperator
+from engine.lifting.prompting import select_points
+from engine.progress import Job
+from engine.segmenters.base import Photo, Prompts, Segmenter
+from sa3d_blender.protocol.errors import LiftingError
+
+log = logging.getLogger(__name__)
+
+LEAST_PIXELS = 12  # of a rendered mask: with fewer the object does not show in that view
+Verdict = Literal["prompted", "accepted", "rejected", "not visible"]
+
+
+@dataclass(frozen=True)
+class LiftingSettings:
+    """The paper's knobs. ``lam`` weighs evidence against, ``tau`` is the least IoU of an accepted view, ``prompts`` is n_p.
+
+    ``views`` is the share of the views that vote (the masks are rendered for all of them). With ``hint``
+    the segmenter is also given the rendered mask, one half where no view has looked yet.
+    """
+
+    lam: float = 0.5
+    tau: float = 0.5
+    prompts: int = 3
+    views: float = 1.0
+    hint: bool = True
+    sweeps: int = 1
+
+
+@dataclass(frozen=True)
+class ViewResult:
+    """What came of one view: the 2D mask that voted (or would have), its agreement with the rendered one, its prompts."""
+
+    verdict: Verdict
+    iou: float | None = None
+    score: float | None = None
+    mask: Float[np.ndarray, "h w"] | None = None
+    points_px: Float[np.ndarray, "n 2"] | None = None
+
+
+@dataclass
+class Lifted:
+    """An object in 3D: evidence on occupied voxels, and what each view contributed."""
+
+    evidence: Evidence
+    settings: LiftingSettings
+    views: dict[str, ViewResult] = field(default_factory=dict)
+
+    def probability(self) -> Float[np.ndarray, " n"]:
+        """Of each occupied voxel to be the object's; above one half exactly where F > lambda B."""
+        return probability(self.evidence.foreground, self.evidence.background, self.settings.lam)
+
+
+class Scene:
+    """What the loop needs of a capture with a field: operators, photos and poses by view stem.
+
+    Args:
+        views: all views, cameras at the size of the operators' images.
+        operator_of: A of a view (cached or made).
+        photo_of: the photo at that size, float32 [H, W, 3], and its content key.
+        voxels: number of occupied voxels.
+    """
+
+    def __init__(
+        self,
+        views: Sequence[View],
+        operator_of: Callable[[View], ViewOperator],
+        photo_of: Callable[[View], tuple[Float[np.ndarray, "h w 3"], str]],
+        voxels: int,
+    ) -> None:
+        self.views: Mapping[str, View] = {view.stem: view for view in views}
+        self.operator_of, self.photo_of, self.voxels = operator_of, photo_of, voxels
+
+    def photo(self, view: View, operator: ViewOperator) -> Photo:
+        """The photo with the field's geometry, as a segmenter takes it."""
+        rgb, key = self.photo_of(view)
+        points = surface_points(view.camera, operator.depth)
+        return Photo(rgb, operator.depth.astype(np.float32), surface_normals(points, view.camera), key)
+
+
+def rendered_mask(operator: ViewOperator, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
+    """A voxel probability as a view sees it, normalised by opacity (raw A V weighs half-covered pixels less)."""
+    return np.clip(operator.render(values) / np.maximum(operator.opacity, 0.1), 0, 1)
+
+
+def soft_iou(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"], where: np.ndarray | None = None) -> float:
+    """IoU of two masks at one half, over the pixels of ``where`` if given."""
+    p, q = a > 0.5, b > 0.5
+    if where is not None:
+        p, q = p & where, q & where
+    union = int((p | q).sum())
+    return float((p & q).sum() / union) if union else 0.0
+
+
+def views_outward(views: Sequence[View], start: View) -> list[View]:
+    """The other views, each as near as can be to one that comes before it (camera position and direction).
+
+    Distances between cameras are measured in the spread of the capture's cameras, and angles in radians, so that walking half
+    around an object costs about as much as turning away from it.
+    """
+    position = np.array([v.camera.position for v in views])
+    forward = np.array([v.camera.forward for v in views])
+    spread = float(np.linalg.norm(position - position.mean(0), axis=1).mean()) or 1.0
+    names = [v.stem for v in views]
+    here = names.index(start.stem)
+    cost = np.full(len(views), np.inf)
+    left = set(range(len(views))) - {here}
+    order = []
+    while left:
+        step = np.linalg.norm(position - position[here], axis=1) / spread
+        step = step + np.arccos(np.clip(forward @ forward[here], -1, 1))
+        cost = np.minimum(cost, step)
+        here = min(left, key=lambda i: (cost[i], names[i]))
+        left.remove(here)
+        order.append(views[here])
+    return order
+
+
+def share_of(views: Sequence[View], share: float) -> list[View]:
+    """An even selection of ``share`` of the views, at least one, in their order."""
+    count = max(1, round(share * len(views)))
+    picked = np.unique(np.round(np.linspace(0, len(views) - 1, count)).astype(int))
+    return [views[i] for i in picked]
+
+
+def lift(
+    scene: Scene,
+    start: View,
+    mask: Float[np.ndarray, "h w"],
+    segmenter: Segmenter,
+    settings: LiftingSettings,
+    job: Job,
+    start_score: float | None = None,
+) -> Lifted:
+    """Carries the mask of one view into 3D, over all the others.
+
+    Args:
+        start: the prompted view; ``mask`` [H, W] in [0, 1] is its 2D mask at the operators' size.
+        segmenter: asked once for each of the other views and sweep.
+
+    Raises:
+        LiftingError: the mask lies where the field has nothing.
+    """
+    evidence = Evidence(scene.voxels)
+    lifted = Lifted(evidence, settings)
+    evidence.put(start.stem, contribution_of(scene.operator_of(start), mask))
+    lifted.views[start.stem] = ViewResult("prompted", 1.0, start_score, mask)
+    if float(evidence.foreground.sum()) < 1e-3:
+        raise LiftingError(
+            f"The mask in {start.name} lies where the field is empty, so that nothing can be lifted into 3D.",
+            "Click on something inside the region of interest, or train with a larger one.",
+        )
+    others = share_of(views_outward(list(scene.views.values()), start), settings.views)
+    with job.stage("Carrying the mask from view to view", len(others) * settings.sweeps) as stage:
+        for sweep in range(settings.sweeps):
+            for view in others:
+                result = _visit(scene, view, lifted, segmenter)
+                lifted.views[view.stem] = result
+                counts = _count(lifted)
+                stage.advance(1, f"{view.stem} {result.verdict} ({counts})")
+            rejected = [v for v in others if lifted.views[v.stem].verdict == "rejected"]
+            if sweep == settings.sweeps - 1:
+                _second_chance(scene, rejected, lifted, segmenter, job)
+    log.info("Views: %s", _count(lifted))
+    return lifted
+
+
+def _second_chance(scene: Scene, rejected: list[View], lifted: Lifted, segmenter: Segmenter, job: Job) -> None:
+    if not rejected:
+        return
+    with job.stage("Trying rejected views again", len(rejected)) as stage:
+        for view in rejected:
+            lifted.views[view.stem] = _visit(scene, view, lifted, segmenter)
+            stage.advance(1, f"{view.stem} {lifted.views[view.stem].verdict}")
+
+
+def _count(lifted: Lifted) -> str:
+    verdicts = [result.verdict for result in lifted.views.values()]
+    return f"{verdicts.count('accepted')} accepted, {verdicts.count('rejected')} rejected"
+
+
+def _visit(scene: Scene, view: View, lifted: Lifted, segmenter: Segmenter) -> ViewResult:
+    """Prompts the segmenter in one view from what the others say, and lets its mask vote if the two agree."""
+    settings, evidence = lifted.settings, lifted.evidence
+    if view.stem in evidence.contributions:
+        evidence.remove(view.stem)  # a view must not prompt itself with its own earlier vote
+    operator = scene.operator_of(view)
+    foreground, background = evidence.foreground, evidence.background
+    confidence = rendered_mask(operator, probability(foreground, background, settings.lam))
+    if int((confidence > 0.5).sum()) < LEAST_PIXELS:
+        return ViewResult("not visible")
+    photo = scene.photo(view, operator)
+    points = select_points(confidence, surface_points(view.camera, operator.depth), settings.prompts)
+    if len(points) == 0:
+        return ViewResult("not visible")
+    known = rendered_mask(operator, seen(foreground, background).astype(np.float32))
+    # pixels whose surface no accepted view has looked at are neither object nor background: one half
+    hint = np.clip(confidence + 0.5 * np.clip(operator.opacity - known, 0, 1), 0, 1) if settings.hint else None
+    segmenter.set_image(photo)
+    found = segmenter.predict(Prompts(points, np.ones(len(points), np.int64), mask=hint))
+    iou = soft_iou(found.mask, confidence, known > 0.5)
+    if iou < settings.tau:
+        return ViewResult("rejected", iou, found.score, found.mask, points)
+    evidence.put(view.stem, contribution_of(operator, found.mask))
+    return ViewResult("accepted", iou, found.score, found.mask, points)
