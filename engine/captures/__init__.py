@@ -1,0 +1,1 @@
+"""Captures: photos with cameras, read from the formats people have them in."""

@@ -1,0 +1,97 @@
+"""The door to the captures: recognises a format, calls its reader, finds views by name. Never writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from engine.captures.capture import Capture, View
+from engine.captures.llff import read_llff
+from engine.captures.transforms import SPLITS, read_nerf_synthetic, read_transforms
+from engine.captures.validate import examples
+from sa3d_blender.protocol.errors import CaptureError, PromptError
+
+__all__ = ["find_view", "load_capture"]
+
+_SPLIT_FILES = tuple(f"transforms_{split}.json" for split in SPLITS)
+
+
+def load_capture(path: Path) -> Capture:
+    """The capture in the folder ``path``, or that the file ``path`` of one belongs to.
+
+    Looked for, in this order: transforms.json, transforms_train.json (or _val, _test), poses_bounds.npy. A path of one
+    of these files decides the format; any other .json file is read like a transforms.json, and a folder of photos
+    beside poses_bounds.npy (such as images_8) chooses these photos. Raises CaptureError.
+    """
+    path = Path(path)
+    try:
+        exists, is_folder = path.exists(), path.is_dir()
+        path = path.absolute()
+    except (OSError, ValueError) as error:
+        raise CaptureError(f"{str(path)!r} is not a path that can be read.", "Choose a capture's folder.") from error
+    if not exists:
+        raise CaptureError(f"There is no capture at {path}.", "Check the path.")
+    try:
+        return _read_folder(path) if is_folder else _read_file(path)
+    except OSError as error:
+        raise CaptureError(
+            f"The capture at {path} can't be read: {error.strerror or error}.",
+            "Check that you may read its folders and files.",
+        ) from error
+
+
+def _read_folder(folder: Path) -> Capture:
+    if (folder / "transforms.json").is_file():
+        return read_transforms(folder / "transforms.json")
+    if any((folder / name).is_file() for name in _SPLIT_FILES):
+        return read_nerf_synthetic(folder)
+    if (folder / "poses_bounds.npy").is_file():
+        return read_llff(folder)
+    if (folder.parent / "poses_bounds.npy").is_file():
+        return read_llff(folder.parent, images=folder.name)
+    raise CaptureError(
+        f"{folder} is not a known kind of capture; looked for transforms.json, {', '.join(_SPLIT_FILES)} and "
+        "poses_bounds.npy in it.",
+        "Choose the folder that holds one of these files.",
+    )
+
+
+def _read_file(file: Path) -> Capture:
+    if file.name in _SPLIT_FILES:
+        return read_nerf_synthetic(file.parent)
+    if file.suffix.lower() == ".json":
+        return read_transforms(file)
+    if file.name == "poses_bounds.npy":
+        return read_llff(file.parent)
+    raise CaptureError(
+        f"{file.name} is not a capture's file; known are transforms.json, {', '.join(_SPLIT_FILES)} and "
+        "poses_bounds.npy.",
+        "Choose one of these files or the folder that holds it.",
+    )
+
+
+def find_view(capture: Capture, name: str) -> View:
+    """The view that ``name`` means: its exact name, else its stem, its file name, or its path without suffix.
+
+    The first of these ways that finds a view decides. Raises PromptError where none does, or where it finds several.
+    """
+    wanted = str(PurePosixPath(name.strip().replace("\\", "/")))
+    ways: tuple[Callable[[View], set[str]], ...] = (
+        lambda view: {view.name},
+        lambda view: {view.stem},
+        lambda view: {PurePosixPath(view.name).name},
+        lambda view: {PurePosixPath(view.name).stem, str(PurePosixPath(view.name).with_suffix(""))},
+    )
+    for way in ways:
+        found = [view for view in capture.views if wanted in way(view)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise PromptError(
+                f"{len(found)} views of the capture are called {name!r}: {examples([view.name for view in found])}.",
+                "Give the view's whole name.",
+            )
+    raise PromptError(
+        f"The capture has no view {name!r}; it has {examples([view.name for view in capture.views])}.",
+        "Give the name of one of its photos.",
+    )
