@@ -21,14 +21,17 @@ __all__ = ["GraphCutSegmenter"]
 _FIXED = 1e6
 _COMPONENTS = 5
 _LLR_LIMIT = 4.0
-_SMOOTHNESS = 7.0
+_SMOOTHNESS = 14.0
 _LAB_FLOOR = 9.0  # variance in Lab units that noise alone explains
-_OFFSET_FLOOR = 0.008**2
+_OFFSET_FLOOR = 0.015**2
 _OFFSET_CLIP = 0.12
 _STRIDE_COST = 0.03
 # Areas of the first guesses around clicks, as shares of the photo.
 _GUESS_SHARES = (0.002, 0.006, 0.018, 0.05, 0.13)
 _SINGLE_SHARES = (0.004, 0.015, 0.05)
+_STANDS_OFF = 0.02
+_COLOUR_STEP = 2.0
+_GEOMETRY_STEP = 2.5
 _HINT_REACH = 0.05
 _HINT_FORCE = 3.0
 
@@ -64,6 +67,7 @@ class _Task:
     near: np.ndarray  # geodesic distance from what is surely inside
     away: np.ndarray  # geodesic distance from the negative clicks
     planes: list[np.ndarray]
+    frame: tuple[int, int, int, int] | None = None  # the box: first and last row, first and last column
 
 
 class GraphCutSegmenter:
@@ -109,7 +113,7 @@ class GraphCutSegmenter:
         if hint is not None:
             mask, score = _from_hint(scene, task, hint)
         elif prompts.box_px is not None:
-            mask, score = _grow(scene, task, ~task.outside, 4)
+            mask, score = _from_box(scene, task)
         else:
             mask, score = _from_clicks(scene, task)
         soft = _refine(scene, task, mask, hint)
@@ -140,13 +144,13 @@ def pick_pixels(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def _level(rgb: np.ndarray, depth: np.ndarray | None, normals: np.ndarray | None) -> _Level:
     lab = rgb2lab(rgb).astype(np.float32)
     calm = np.stack([ndimage.gaussian_filter(lab[..., k], 0.7, truncate=2) for k in range(3)], axis=2)
-    channels = [(calm, _typical_step(calm, 3.0))]
+    channels = [(calm, _COLOUR_STEP * _typical_step(calm, 2.0))]
     if depth is not None:
         jumps = ndimage.gaussian_filter(break_channel(depth), 0.7, truncate=2)
-        channels.append((jumps, _typical_step(jumps, 0.006)))
+        channels.append((jumps, _GEOMETRY_STEP * _typical_step(jumps, 0.004)))
     if normals is not None:
         smooth = np.stack([ndimage.gaussian_filter(normals[..., k], 1.2, truncate=2) for k in range(3)], axis=2)
-        channels.append((smooth, _typical_step(smooth, 0.15)))
+        channels.append((smooth, _GEOMETRY_STEP * _typical_step(smooth, 0.1)))
     return _Level(lab, depth, likeness(channels))
 
 
@@ -154,7 +158,7 @@ def _typical_step(values: np.ndarray, floor: float) -> float:
     """The difference between neighbours that counts as an edge: above what texture and noise make almost everywhere."""
     planes = values[..., None] if values.ndim == 2 else values
     steps = ((planes[:, 1:] - planes[:, :-1]) ** 2).sum(axis=2)[::2, ::2]
-    return max(floor, 1.5 * float(np.sqrt(np.quantile(steps, 0.75))))
+    return max(floor, float(np.sqrt(np.quantile(steps, 0.75))))
 
 
 def _task(scene: _Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
@@ -168,11 +172,13 @@ def _task(scene: _Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
     outside[y[prompts.labels == 0], x[prompts.labels == 0]] = True
     inside &= ~outside
     away = scene.grid.distance(outside)
+    frame = None
     if prompts.box_px is not None:
         x0, y0, x1, y1 = prompts.box_px * np.array([columns / width, rows / height] * 2)
-        frame = np.ones((rows, columns), bool)
-        frame[int(y0) : int(np.ceil(y1)), int(x0) : int(np.ceil(x1))] = False
-        outside = (outside | frame) & ~inside
+        frame = int(y0), int(np.ceil(y1)), int(x0), int(np.ceil(x1))
+        beyond = np.ones((rows, columns), bool)
+        beyond[frame[0] : frame[1], frame[2] : frame[3]] = False
+        outside = (outside | beyond) & ~inside
     sure = inside.copy()
     if hint is not None:
         core = hint > 0.7
@@ -186,23 +192,32 @@ def _task(scene: _Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
         # A plane that the object itself lies in is no background.
         if np.median(off) > 0.015:
             planes.append(plane)
-    return _Task(inside, outside, scene.grid.distance(sure), away, planes)
+    return _Task(inside, outside, scene.grid.distance(sure), away, planes, frame)
 
 
 def _features(level: _Level, planes: list[np.ndarray], scale: float) -> np.ndarray:
     """Colour, and with geometry the offset from the nearest background plane: [h, w, 3 or 4]."""
     if not planes or level.depth is None:
         return level.lab
+    return np.concatenate([level.lab, np.clip(_offset(level, planes, scale), -_OFFSET_CLIP, _OFFSET_CLIP)[..., None]], axis=2)
+
+
+def _offset(level: _Level, planes: list[np.ndarray], scale: float) -> np.ndarray:
+    """Offset from the nearest of ``planes``, float32 [h, w]."""
     offsets = np.stack([plane_offset(level.depth, plane, scale) for plane in planes])
-    nearest = np.take_along_axis(offsets, np.abs(offsets).argmin(axis=0)[None], axis=0)[0]
-    return np.concatenate([level.lab, np.clip(nearest, -_OFFSET_CLIP, _OFFSET_CLIP)[..., None]], axis=2)
+    return np.take_along_axis(offsets, np.abs(offsets).argmin(axis=0)[None], axis=0)[0]
+
+
+def _units(dims: int) -> tuple[np.ndarray, np.ndarray]:
+    """Noise variance and extent of each feature."""
+    floor = np.array([_LAB_FLOOR] * 3 + [_OFFSET_FLOOR] * (dims - 3), np.float32)
+    return floor, np.array([100.0, 100.0, 100.0] + [2 * _OFFSET_CLIP] * (dims - 3), np.float32)
 
 
 def _log_odds(features: np.ndarray, mask: np.ndarray, other: np.ndarray, where: np.ndarray | None = None) -> tuple:
     """Mixtures of ``mask`` and ``other`` and their log likelihood ratio [h, w]."""
     dims = features.shape[2]
-    floor = np.array([_LAB_FLOOR] * 3 + [_OFFSET_FLOOR] * (dims - 3), np.float32)
-    span = np.array([100.0, 100.0, 100.0] + [2 * _OFFSET_CLIP] * (dims - 3), np.float32)
+    floor, span = _units(dims)
     fore = fit_mixture(features[mask], _COMPONENTS, floor, span)
     back = fit_mixture(features[other], _COMPONENTS, floor, span)
     flat = features.reshape(-1, dims)
@@ -223,7 +238,7 @@ def _surroundings(mask: np.ndarray, outside: np.ndarray) -> np.ndarray:
 def _grow(scene: _Scene, task: _Task, start: np.ndarray, rounds: int, prior: np.ndarray | float = 0.0) -> tuple:
     """GrabCut's rounds from the set ``start``: models, cut, models, cut. Returns (mask, score)."""
     level = scene.coarse
-    features = _features(level, task.planes, 2.0)
+    features = _features(level, task.planes, 1.0)
     mask = start & ~task.outside
     odds = np.zeros(level.shape, np.float32)
     for _ in range(rounds):
@@ -271,12 +286,12 @@ def _score(mask: np.ndarray, odds: np.ndarray, alike: np.ndarray) -> float:
 
 
 def _from_clicks(scene: _Scene, task: _Task) -> tuple:
-    """Several first guesses along the geodesic distance from the clicks; the most object-like result wins.
+    """Several first guesses around the clicks; the most object-like result wins.
 
-    The guesses start from all clicks together and from single ones: a click on the object's rim or a sliver of
-    it would otherwise put the colours of the background into every guess.
+    Guesses grow along the geodesic distance from all clicks together and from single ones (a click on the object's
+    rim would otherwise put the background's colours into every guess); with geometry, what stands off
+    the background's planes is one more.
     """
-    best, best_score = task.inside, -1.0
     clicks = np.argwhere(task.inside)
     starts = [(task.near, _GUESS_SHARES)]
     if len(clicks) > 1:
@@ -284,20 +299,90 @@ def _from_clicks(scene: _Scene, task: _Task) -> tuple:
             single = np.zeros_like(task.inside)
             single[row, column] = True
             starts.append((scene.grid.distance(single), _SINGLE_SHARES))
+    guesses: list[tuple[np.ndarray, np.ndarray | float]] = []
+    nearer = task.near < task.away
+    if task.planes and scene.coarse.depth is not None:
+        standing = (_offset(scene.coarse, task.planes, 1.0) > _STANDS_OFF) & nearer
+        standing = _connected(ndimage.binary_opening(standing) | task.inside, task.inside)
+        guesses.append((standing, np.where(nearer, 0.5, -2.0) if np.isfinite(task.away).any() else 0.0))
     for near, shares in starts:
         order = np.sort(near, axis=None)
         closer = near < task.away
         for share in shares:
             limit = float(order[int(share * (order.size - 1))])
-            start = ((near <= limit) & closer) | task.inside
             prior = 1.5 * np.clip(1.0 - near / max(2 * limit, 1e-6), -1.0, 1.0)
             if np.isfinite(task.away).any():
                 prior = prior + np.where(closer, 0.5, -2.0)
-            mask, score = _grow(scene, task, start, 3, prior)
-            score *= 1.0 - 0.5 * float(mask.mean()) - 0.3 * _cut_off(mask)
-            if score > best_score:
-                best, best_score = mask, score
-    return best, best_score
+            guesses.append((((near <= limit) & closer) | task.inside, prior))
+    return _best(scene, task, guesses)
+
+
+def _best(scene: _Scene, task: _Task, guesses: list[tuple[np.ndarray, np.ndarray | float]]) -> tuple:
+    best, best_score = task.inside, -1.0
+    results: list[np.ndarray] = []
+    for start, prior in guesses:
+        if any(_overlap(start, known) > 0.93 for known in results):
+            continue  # that guess has been reached from another one
+        mask, score = _grow(scene, task, start, 3, prior)
+        results.append(mask)
+        score *= (1.0 - 0.5 * float(mask.mean()) - 0.3 * _cut_off(mask)) * (1.0 - 0.6 * _goes_on(scene, task, mask))
+        score *= _fills_box(mask, task.frame)
+        if score > best_score:
+            best, best_score = mask, score
+    return best, max(best_score, 0.0)
+
+
+def _from_box(scene: _Scene, task: _Task) -> tuple:
+    """Two first guesses: all of the box, and what in it looks unlike the world outside of it."""
+    features = _features(scene.coarse, task.planes, 1.0)
+    inner = ~task.outside
+    guesses: list[tuple[np.ndarray, np.ndarray | float]] = [(inner, 0.0)]
+    around = _surroundings(inner, task.outside) & task.outside
+    if around.sum() >= 4:
+        floor, span = _units(features.shape[2])
+        seen = fit_mixture(features[around], _COMPONENTS, floor, span).log_density(features.reshape(-1, len(floor)))
+        seen = seen.reshape(inner.shape)
+        for rarity in (0.02, 0.1):
+            odd = inner & (seen < np.quantile(seen[around], rarity)) | task.inside
+            if odd.sum() >= 8:
+                guesses.append((odd, 0.0))
+    return _best(scene, task, guesses)
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union of two bool masks; 1 where both are empty."""
+    union = int((a | b).sum())
+    return int((a & b).sum()) / union if union else 1.0
+
+
+def _goes_on(scene: _Scene, task: _Task, mask: np.ndarray) -> float:
+    """Share of the outline of ``mask`` across which something that stands off the planes goes on at the same depth."""
+    level = scene.coarse
+    if not task.planes or level.depth is None or not mask.any():
+        return 0.0
+    standing = _offset(level, task.planes, 1.0) > _STANDS_OFF
+    rim = mask & ~ndimage.binary_erosion(mask, iterations=2, border_value=1)
+    ring = ndimage.binary_dilation(mask, iterations=3) & ~ndimage.binary_dilation(mask)
+    if not rim.any() or not ring.any():
+        return 0.0
+    _, (rows, columns) = ndimage.distance_transform_edt(~rim, return_indices=True)
+    own = level.depth[rows[ring], columns[ring]]
+    same = np.abs(level.depth[ring] - own) < 0.02 * own
+    return float((same & standing[ring]).mean())
+
+
+def _fills_box(mask: np.ndarray, frame: tuple[int, int, int, int] | None) -> float:
+    """Share of the box's four sides that ``mask`` comes near: people draw boxes that touch the object."""
+    if frame is None:
+        return 1.0
+    y0, y1, x0, x1 = frame
+    inner = mask[y0:y1, x0:x1]
+    if not inner.any():
+        return 0.0
+    rows, columns = np.flatnonzero(inner.any(axis=1)), np.flatnonzero(inner.any(axis=0))
+    height, width = inner.shape
+    gaps = np.array([rows[0] / height, 1 - (rows[-1] + 1) / height, columns[0] / width, 1 - (columns[-1] + 1) / width])
+    return float(np.clip(1.0 - np.maximum(gaps - 0.05, 0) * 2, 0.2, 1.0).mean())
 
 
 def _cut_off(mask: np.ndarray) -> float:
@@ -318,7 +403,7 @@ def _from_hint(scene: _Scene, task: _Task, hint: np.ndarray) -> tuple:
         core = (hint > 0.5 * hint.max()) & ~task.outside | task.inside
     size = float(np.sqrt(max(core.sum(), 16)))
     prior = np.where(core, 2.0 * hint - 0.5, -np.clip(task.near / (_HINT_REACH * size + 1.0), 0.0, 1.0) * _HINT_FORCE)
-    features = _features(level, task.planes, 2.0)
+    features = _features(level, task.planes, 1.0)
     other = _surroundings(core, task.outside) & ~task.inside & (hint < 0.3)
     near_core = ndimage.binary_dilation(core, iterations=2)
     mask, odds = core, np.zeros(level.shape, np.float32)
@@ -341,12 +426,12 @@ def _refine(scene: _Scene, task: _Task, mask: np.ndarray, hint: np.ndarray | Non
     if band.any() and mask.any():
         ys, xs = np.nonzero(ndimage.binary_dilation(band, iterations=2))
         crop = slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1)
-        coarse_features = _features(scene.coarse, task.planes, 2.0)
+        coarse_features = _features(scene.coarse, task.planes, 1.0)
         other = _surroundings(mask, task.outside)
         dims = coarse_features.shape[2]
         if other.sum() >= 4:
             (fore, back), _ = _log_odds(coarse_features, mask, other)
-            features = _features(level, task.planes, 1.0)[crop].reshape(-1, dims)
+            features = _features(level, task.planes, 0.5)[crop].reshape(-1, dims)
             odds = np.clip(fore.log_density(features) - back.log_density(features), -_LLR_LIMIT, _LLR_LIMIT)
             odds = odds.reshape(up[crop].shape)
             gain = np.where(band[crop], odds, np.where(up[crop], _FIXED, -_FIXED))
