@@ -11,7 +11,7 @@ from skimage.color import rgb2lab
 
 from engine.segmenters.base import Photo, Prediction, Prompts
 from engine.segmenters.field_geometry import break_channel, dominant_planes, plane_offset
-from engine.segmenters.mixtures import fit_mixture
+from engine.segmenters.mixtures import Mixture, fit_mixture, quadratic
 from engine.segmenters.pixel_grid import PixelGrid, boundary_contrast, cut_grid, likeness
 from engine.segmenters.prompts import check_photo, check_prompts
 from sa3d_blender.protocol.errors import SegmenterError
@@ -27,9 +27,11 @@ _OFFSET_FLOOR = 0.015**2
 _OFFSET_CLIP = 0.12
 _STRIDE_COST = 0.03
 # Areas of the first guesses around clicks, as shares of the photo.
-_GUESS_SHARES = (0.002, 0.006, 0.018, 0.05, 0.13)
-_SINGLE_SHARES = (0.004, 0.015, 0.05)
+_GUESS_SHARES = (0.003, 0.01, 0.035, 0.12)
+_SINGLE_SHARES = (0.005, 0.03)
 _STANDS_OFF = 0.02
+_ROUNDS = 3
+_WINDOW = 0.8
 _COLOUR_STEP = 2.0
 _GEOMETRY_STEP = 2.5
 _HINT_REACH = 0.05
@@ -67,7 +69,9 @@ class _Task:
     near: np.ndarray  # geodesic distance from what is surely inside
     away: np.ndarray  # geodesic distance from the negative clicks
     planes: list[np.ndarray]
-    frame: tuple[int, int, int, int] | None = None  # the box: first and last row, first and last column
+    features: np.ndarray  # [h, w, 3 or 4]: colour, and with geometry the offset from the background's planes
+    monomials: np.ndarray  # [h, w, F] of the features
+    frame: tuple[int, int, int, int] | None  # the box: first and last row, first and last column
 
 
 class GraphCutSegmenter:
@@ -192,7 +196,8 @@ def _task(scene: _Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
         # A plane that the object itself lies in is no background.
         if np.median(off) > 0.015:
             planes.append(plane)
-    return _Task(inside, outside, scene.grid.distance(sure), away, planes, frame)
+    features = _features(scene.coarse, planes, 1.0)
+    return _Task(inside, outside, scene.grid.distance(sure), away, planes, features, _monomials(features), frame)
 
 
 def _features(level: _Level, planes: list[np.ndarray], scale: float) -> np.ndarray:
@@ -214,15 +219,31 @@ def _units(dims: int) -> tuple[np.ndarray, np.ndarray]:
     return floor, np.array([100.0, 100.0, 100.0] + [2 * _OFFSET_CLIP] * (dims - 3), np.float32)
 
 
-def _log_odds(features: np.ndarray, mask: np.ndarray, other: np.ndarray, where: np.ndarray | None = None) -> tuple:
-    """Mixtures of ``mask`` and ``other`` and their log likelihood ratio [h, w]."""
-    dims = features.shape[2]
-    floor, span = _units(dims)
-    fore = fit_mixture(features[mask], _COMPONENTS, floor, span)
-    back = fit_mixture(features[other], _COMPONENTS, floor, span)
-    flat = features.reshape(-1, dims)
-    odds = (fore.log_density(flat) - back.log_density(flat)).reshape(features.shape[:2])
-    return (fore, back), np.clip(odds, -_LLR_LIMIT, _LLR_LIMIT)
+def _models(features: np.ndarray, mask: np.ndarray, other: np.ndarray) -> tuple[Mixture, Mixture]:
+    """Mixtures of what is in ``mask`` and of what is in ``other``."""
+    floor, span = _units(features.shape[2])
+    return tuple(fit_mixture(features[part], _COMPONENTS, floor, span) for part in (mask, other))  # type: ignore
+
+
+def _log_odds(models: tuple[Mixture, Mixture], monomials: np.ndarray) -> np.ndarray:
+    """Log likelihood ratio of object and background at ``monomials`` [h, w, F], float32 [h, w]."""
+    flat = monomials.reshape(-1, monomials.shape[2])
+    odds = models[0].log_density(flat) - models[1].log_density(flat)
+    return np.clip(odds, -_LLR_LIMIT, _LLR_LIMIT).reshape(monomials.shape[:2])
+
+
+def _monomials(features: np.ndarray) -> np.ndarray:
+    return quadratic(features.reshape(-1, features.shape[2])).reshape(*features.shape[:2], -1)
+
+
+def _window(mask: np.ndarray, margin: float) -> tuple[slice, slice]:
+    """The rows and columns of ``mask``, widened by ``margin`` times its larger side and some pixels more."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    wide = int(margin * max(rows[-1] - rows[0], columns[-1] - columns[0])) + 8
+    return (
+        slice(max(rows[0] - wide, 0), rows[-1] + 1 + wide),
+        slice(max(columns[0] - wide, 0), columns[-1] + 1 + wide),
+    )
 
 
 def _surroundings(mask: np.ndarray, outside: np.ndarray) -> np.ndarray:
@@ -235,28 +256,36 @@ def _surroundings(mask: np.ndarray, outside: np.ndarray) -> np.ndarray:
     return ((ring | rest) & (gap > 1)) | outside & ((gap < 3 + 0.8 * size) | rest)
 
 
-def _grow(scene: _Scene, task: _Task, start: np.ndarray, rounds: int, prior: np.ndarray | float = 0.0) -> tuple:
-    """GrabCut's rounds from the set ``start``: models, cut, models, cut. Returns (mask, score)."""
-    level = scene.coarse
-    features = _features(level, task.planes, 1.0)
+def _grow(
+    scene: _Scene, task: _Task, start: np.ndarray, prior: np.ndarray, other: np.ndarray | None = None
+) -> tuple[np.ndarray, float]:
+    """GrabCut's rounds from the set ``start``: models, cut, models, cut. Returns (mask, how object-like it is).
+
+    Every round looks at a window around the current mask only, which bounds its time and how fast it can
+    grow. ``other``: the background's samples; by default the surroundings of the current mask.
+    """
+    alike = scene.coarse.alike
     mask = start & ~task.outside
-    odds = np.zeros(level.shape, np.float32)
-    for _ in range(rounds):
-        other = _surroundings(mask, task.outside) & ~task.inside
-        if mask.sum() < 4 or other.sum() < 4:
+    score = 0.0
+    for _ in range(_ROUNDS):
+        samples = _surroundings(mask, task.outside) & ~task.inside if other is None else other
+        model = mask if other is None else mask & ndimage.binary_dilation(start, iterations=2)
+        if model.sum() < 4 or samples.sum() < 4:
             break
-        odds = _log_odds(features, mask, other)[1]
-        new = cut_grid(_fixed(odds + prior, task), level.alike, _SMOOTHNESS)
-        new = _connected(new, task.inside)
-        if (new != mask).sum() <= 2:
-            mask = new
-            break
+        window = _window(mask, _WINDOW)
+        odds = _log_odds(_models(task.features, model, samples), task.monomials[window])
+        near = alike[:, window[0], window[1]]
+        inside = task.inside[window]
+        gain = np.where(inside, _FIXED, np.where(task.outside[window], -_FIXED, odds + prior[window]))
+        cut = _connected(cut_grid(gain, near, _SMOOTHNESS), inside, None if other is None else start[window])
+        new = np.zeros_like(mask)
+        new[window] = cut
+        score = _score(cut, odds, near, float(new.mean()))
+        change = _overlap(new, mask)
         mask = new
-    return mask, _score(mask, odds, level.alike)
-
-
-def _fixed(gain: np.ndarray, task: _Task) -> np.ndarray:
-    return np.where(task.inside, _FIXED, np.where(task.outside, -_FIXED, gain))
+        if change > 0.98 or not mask.any():
+            break
+    return mask, score
 
 
 def _connected(mask: np.ndarray, inside: np.ndarray, hint: np.ndarray | None = None) -> np.ndarray:
@@ -274,9 +303,9 @@ def _connected(mask: np.ndarray, inside: np.ndarray, hint: np.ndarray | None = N
     return keep[labels]
 
 
-def _score(mask: np.ndarray, odds: np.ndarray, alike: np.ndarray) -> float:
+def _score(mask: np.ndarray, odds: np.ndarray, alike: np.ndarray, share: float) -> float:
     """How object-like ``mask`` is, in [0, 1]: contrast along its outline, and colours that tell inside from outside."""
-    if mask.sum() < 8 or mask.mean() > 0.9:
+    if mask.sum() < 8 or share > 0.9:
         return 0.0
     contrast = boundary_contrast(mask, alike)
     ring = ndimage.binary_dilation(mask, iterations=5) & ~mask
@@ -295,16 +324,16 @@ def _from_clicks(scene: _Scene, task: _Task) -> tuple:
     clicks = np.argwhere(task.inside)
     starts = [(task.near, _GUESS_SHARES)]
     if len(clicks) > 1:
-        for row, column in clicks[np.linspace(0, len(clicks) - 1, min(3, len(clicks))).astype(int)]:
+        for row, column in clicks[:: len(clicks) - 1]:
             single = np.zeros_like(task.inside)
             single[row, column] = True
             starts.append((scene.grid.distance(single), _SINGLE_SHARES))
-    guesses: list[tuple[np.ndarray, np.ndarray | float]] = []
+    guesses: list[tuple[np.ndarray, np.ndarray]] = []
     nearer = task.near < task.away
     if task.planes and scene.coarse.depth is not None:
         standing = (_offset(scene.coarse, task.planes, 1.0) > _STANDS_OFF) & nearer
         standing = _connected(ndimage.binary_opening(standing) | task.inside, task.inside)
-        guesses.append((standing, np.where(nearer, 0.5, -2.0) if np.isfinite(task.away).any() else 0.0))
+        guesses.append((standing, np.where(nearer, 0.5, -2.0) if np.isfinite(task.away).any() else np.zeros(nearer.shape)))
     for near, shares in starts:
         order = np.sort(near, axis=None)
         closer = near < task.away
@@ -317,16 +346,16 @@ def _from_clicks(scene: _Scene, task: _Task) -> tuple:
     return _best(scene, task, guesses)
 
 
-def _best(scene: _Scene, task: _Task, guesses: list[tuple[np.ndarray, np.ndarray | float]]) -> tuple:
+def _best(scene: _Scene, task: _Task, guesses: list[tuple[np.ndarray, np.ndarray]]) -> tuple:
     best, best_score = task.inside, -1.0
     results: list[np.ndarray] = []
     for start, prior in guesses:
         if any(_overlap(start, known) > 0.93 for known in results):
             continue  # that guess has been reached from another one
-        mask, score = _grow(scene, task, start, 3, prior)
+        mask, score = _grow(scene, task, start, prior)
         results.append(mask)
         score *= (1.0 - 0.5 * float(mask.mean()) - 0.3 * _cut_off(mask)) * (1.0 - 0.6 * _goes_on(scene, task, mask))
-        score *= _fills_box(mask, task.frame)
+        score *= _fills_box(mask, task.frame) * _supports_clicks(mask, task.inside)
         if score > best_score:
             best, best_score = mask, score
     return best, max(best_score, 0.0)
@@ -334,18 +363,17 @@ def _best(scene: _Scene, task: _Task, guesses: list[tuple[np.ndarray, np.ndarray
 
 def _from_box(scene: _Scene, task: _Task) -> tuple:
     """Two first guesses: all of the box, and what in it looks unlike the world outside of it."""
-    features = _features(scene.coarse, task.planes, 1.0)
-    inner = ~task.outside
-    guesses: list[tuple[np.ndarray, np.ndarray | float]] = [(inner, 0.0)]
+    inner, flat = ~task.outside, np.zeros(task.outside.shape)
+    guesses = [(inner, flat)]
     around = _surroundings(inner, task.outside) & task.outside
     if around.sum() >= 4:
-        floor, span = _units(features.shape[2])
-        seen = fit_mixture(features[around], _COMPONENTS, floor, span).log_density(features.reshape(-1, len(floor)))
-        seen = seen.reshape(inner.shape)
+        floor, span = _units(task.features.shape[2])
+        world = fit_mixture(task.features[around], _COMPONENTS, floor, span)
+        seen = world.log_density(task.monomials.reshape(inner.size, -1)).reshape(inner.shape)
         for rarity in (0.02, 0.1):
             odd = inner & (seen < np.quantile(seen[around], rarity)) | task.inside
             if odd.sum() >= 8:
-                guesses.append((odd, 0.0))
+                guesses.append((odd, flat))
     return _best(scene, task, guesses)
 
 
@@ -369,6 +397,14 @@ def _goes_on(scene: _Scene, task: _Task, mask: np.ndarray) -> float:
     own = level.depth[rows[ring], columns[ring]]
     same = np.abs(level.depth[ring] - own) < 0.02 * own
     return float((same & standing[ring]).mean())
+
+
+def _supports_clicks(mask: np.ndarray, inside: np.ndarray) -> float:
+    """How well ``mask`` surrounds the clicks, in [0.4, 1]: a click that is in it only by force stands alone."""
+    if not inside.any():
+        return 1.0
+    around = ndimage.uniform_filter(mask.astype(np.float32), 5)[inside]
+    return 0.4 + 0.6 * float(np.clip(around / 0.4, 0, 1).mean())
 
 
 def _fills_box(mask: np.ndarray, frame: tuple[int, int, int, int] | None) -> float:
@@ -397,23 +433,13 @@ def _from_hint(scene: _Scene, task: _Task, hint: np.ndarray) -> tuple:
     The background's samples are taken from outside the hint whatever the rounds say, so that what leaks out once
     can't confirm itself; the part of the object that the hint misses is a small share of them.
     """
-    level = scene.coarse
     core = (hint > 0.5) & ~task.outside
     if not core.any():
         core = (hint > 0.5 * hint.max()) & ~task.outside | task.inside
     size = float(np.sqrt(max(core.sum(), 16)))
     prior = np.where(core, 2.0 * hint - 0.5, -np.clip(task.near / (_HINT_REACH * size + 1.0), 0.0, 1.0) * _HINT_FORCE)
-    features = _features(level, task.planes, 1.0)
     other = _surroundings(core, task.outside) & ~task.inside & (hint < 0.3)
-    near_core = ndimage.binary_dilation(core, iterations=2)
-    mask, odds = core, np.zeros(level.shape, np.float32)
-    for _ in range(3):
-        model = mask & near_core
-        if model.sum() < 4 or other.sum() < 4:
-            break
-        odds = _log_odds(features, model, other)[1]
-        mask = _connected(cut_grid(_fixed(odds + prior, task), level.alike, _SMOOTHNESS), task.inside, core)
-    return mask, _score(mask, odds, level.alike)
+    return _grow(scene, task, core, prior, other)
 
 
 def _refine(scene: _Scene, task: _Task, mask: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
@@ -426,14 +452,11 @@ def _refine(scene: _Scene, task: _Task, mask: np.ndarray, hint: np.ndarray | Non
     if band.any() and mask.any():
         ys, xs = np.nonzero(ndimage.binary_dilation(band, iterations=2))
         crop = slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1)
-        coarse_features = _features(scene.coarse, task.planes, 1.0)
         other = _surroundings(mask, task.outside)
-        dims = coarse_features.shape[2]
         if other.sum() >= 4:
-            (fore, back), _ = _log_odds(coarse_features, mask, other)
-            features = _features(level, task.planes, 0.5)[crop].reshape(-1, dims)
-            odds = np.clip(fore.log_density(features) - back.log_density(features), -_LLR_LIMIT, _LLR_LIMIT)
-            odds = odds.reshape(up[crop].shape)
+            features = level.lab[crop]
+            models = _models(scene.coarse.lab, mask, other)
+            odds = _log_odds(models, _monomials(features))
             gain = np.where(band[crop], odds, np.where(up[crop], _FIXED, -_FIXED))
             fine = up.copy()
             fine[crop] = cut_grid(gain, level.alike[:, crop[0], crop[1]], _SMOOTHNESS)

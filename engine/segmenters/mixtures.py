@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Mixture", "fit_mixture"]
+__all__ = ["Mixture", "fit_mixture", "quadratic"]
 
 _MAX_SAMPLES = 2500
 _LLOYD_ROUNDS = 4
@@ -16,23 +16,33 @@ _FLAT_SHARE = 0.02
 
 @dataclass(frozen=True)
 class Mixture:
-    """K weighted Gaussians: ``means`` [K, D], ``whiten`` [K, D, D] (inverse Cholesky factors, transposed),
-    ``log_norm`` [K] (log weight minus log normaliser), ``log_flat`` the log density of the flat share."""
+    """K weighted Gaussians and a flat share.
 
-    means: np.ndarray
-    whiten: np.ndarray
-    log_norm: np.ndarray
+    The log density of a Gaussian is a quadratic form, so all K are one product with the monomials of ``quadratic``:
+    ``coefficients`` is [F, K]. ``log_flat`` is the log density of the flat share.
+    """
+
+    coefficients: np.ndarray
     log_flat: float
 
-    def log_density(self, x: np.ndarray) -> np.ndarray:
-        """Log density at ``x`` [N, D], float32 [N]."""
-        logs = np.empty((len(self.means) + 1, len(x)), np.float32)
-        for k, (mean, whiten) in enumerate(zip(self.means, self.whiten, strict=True)):
-            z = (x - mean) @ whiten
-            logs[k] = self.log_norm[k] - 0.5 * np.einsum("nd,nd->n", z, z)
-        logs[-1] = self.log_flat
-        top = logs.max(axis=0)
-        return top + np.log(np.exp(logs - top).sum(axis=0))
+    def log_density(self, monomials: np.ndarray) -> np.ndarray:
+        """Log density at the samples behind ``monomials`` [N, F], float32 [N]; the strongest part stands for the sum."""
+        return np.maximum((monomials @ self.coefficients).max(axis=1), self.log_flat)
+
+
+def quadratic(x: np.ndarray) -> np.ndarray:
+    """The monomials up to degree two of ``x`` [N, D], float32 [N, (D + 1)(D + 2) / 2]."""
+    dims = x.shape[1]
+    result = np.empty((len(x), (dims + 1) * (dims + 2) // 2), np.float32)
+    result[:, 0] = 1.0
+    result[:, 1 : dims + 1] = x
+    for column, (i, j) in enumerate(_pairs(dims), start=dims + 1):
+        np.multiply(x[:, i], x[:, j], out=result[:, column])
+    return result
+
+
+def _pairs(dims: int) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(dims) for j in range(i, dims)]
 
 
 def fit_mixture(x: np.ndarray, components: int, floor: np.ndarray, span: np.ndarray) -> Mixture:
@@ -59,23 +69,21 @@ def fit_mixture(x: np.ndarray, components: int, floor: np.ndarray, span: np.ndar
         sums = np.stack([np.bincount(owner, column, len(centres)) for column in scaled.T], axis=1)
         centres = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], centres).astype(np.float32)
     owner = _owners(scaled, centres)
-    means, whitens, norms = [], [], []
+    columns = []
     dims = x.shape[1]
     for k in range(len(centres)):
-        mine = x[owner == k]
+        mine = x[owner == k].astype(np.float64)
         if len(mine) == 0:
             continue
         mean = mine.mean(axis=0)
         covariance = (mine - mean).T @ (mine - mean) / len(mine) + np.diag(floor)
-        factor = np.linalg.cholesky(covariance)
-        means.append(mean)
-        whitens.append(np.linalg.inv(factor).T)
-        log_root = float(np.log(np.diag(factor)).sum())
-        norms.append(np.log((1 - _FLAT_SHARE) * len(mine) / len(x)) - log_root - 0.5 * dims * np.log(2 * np.pi))
+        precision = np.linalg.inv(covariance)
+        log_root = 0.5 * np.linalg.slogdet(covariance)[1]
+        norm = np.log((1 - _FLAT_SHARE) * len(mine) / len(x)) - log_root - 0.5 * dims * np.log(2 * np.pi)
+        squares = [-0.5 * precision[i, j] * (1.0 if i == j else 2.0) for i, j in _pairs(dims)]
+        columns.append(np.concatenate([[norm - 0.5 * mean @ precision @ mean], precision @ mean, squares]))
     log_flat = float(np.log(_FLAT_SHARE) - np.log(span).sum())
-    return Mixture(
-        np.asarray(means, np.float32), np.asarray(whitens, np.float32), np.asarray(norms, np.float32), log_flat
-    )
+    return Mixture(np.stack(columns, axis=1).astype(np.float32), log_flat)
 
 
 def _owners(x: np.ndarray, centres: np.ndarray) -> np.ndarray:
