@@ -39,11 +39,11 @@ $(STAMP): pyproject.toml constraints.txt
 	@if [ -x $(BIN)/python ] && ! $(BIN)/python $(IS_3_11); then \
 		echo "$(VENV) was made by another Python than 3.11: remove it and run 'make setup' again."; exit 1; fi
 	@if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then "$(PYTHON)" -m venv $(VENV); fi
-	# torch first and by itself: the build that pip picks here is then kept by everything below.
+# torch first and by itself: the build that pip picks here is then kept by everything below.
 	$(BIN)/python -m pip install -q "$(TORCH)"
 	$(BIN)/python -m pip install -q -e ".[blender,test]" -c constraints.txt
-	# segment_anything imports torchvision to resize pictures. There isn't a compiled build of it for every torch,
-	# so it comes without its dependencies, and engine/segmenters/torchvision_ops.py makes it import.
+# segment_anything imports torchvision to resize pictures. There isn't a compiled build of it for every torch,
+# so it comes without its dependencies, and engine/segmenters/torchvision_ops.py makes it import.
 	$(BIN)/python -m pip install -q --no-deps "$(TORCHVISION)"
 	@if command -v ldd >/dev/null && $(X_MISSING) >/dev/null; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
