@@ -1,0 +1,1 @@
+"""From a solid volume to a coloured mesh on disk: fill, extract, colour, export."""
