@@ -32,6 +32,7 @@ _SINGLE_SHARES = (0.005, 0.03)
 _STANDS_OFF = 0.02
 _ROUNDS = 3
 _WINDOW = 0.8
+_BAND = 5
 _COLOUR_STEP = 2.0
 _GEOMETRY_STEP = 2.5
 _HINT_REACH = 0.05
@@ -120,8 +121,8 @@ class GraphCutSegmenter:
             mask, score = _from_box(scene, task)
         else:
             mask, score = _from_clicks(scene, task)
-        soft = _refine(scene, task, mask, hint)
-        return Prediction(soft, float(np.clip(score, 0.0, 1.0)))
+        fine, steadiness = _refine(scene, task, mask)
+        return Prediction(_soften(scene, fine), float(np.clip(score * steadiness, 0.0, 1.0)))
 
 
 def resize_image(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -347,18 +348,17 @@ def _from_clicks(scene: _Scene, task: _Task) -> tuple:
 
 
 def _best(scene: _Scene, task: _Task, guesses: list[tuple[np.ndarray, np.ndarray]]) -> tuple:
-    best, best_score = task.inside, -1.0
-    results: list[np.ndarray] = []
+    found: list[np.ndarray] = []
+    scores: list[float] = []
     for start, prior in guesses:
-        if any(_overlap(start, known) > 0.93 for known in results):
+        if any(_overlap(start, known) > 0.93 for known in found):
             continue  # that guess has been reached from another one
         mask, score = _grow(scene, task, start, prior)
-        results.append(mask)
         score *= (1.0 - 0.5 * float(mask.mean()) - 0.3 * _cut_off(mask)) * (1.0 - 0.6 * _goes_on(scene, task, mask))
-        score *= _fills_box(mask, task.frame) * _supports_clicks(mask, task.inside)
-        if score > best_score:
-            best, best_score = mask, score
-    return best, max(best_score, 0.0)
+        found.append(mask)
+        scores.append(score * _fills_box(mask, task.frame) * _supports_clicks(mask, task.inside))
+    best = int(np.argmax(scores))
+    return found[best], scores[best]
 
 
 def _from_box(scene: _Scene, task: _Task) -> tuple:
@@ -442,23 +442,51 @@ def _from_hint(scene: _Scene, task: _Task, hint: np.ndarray) -> tuple:
     return _grow(scene, task, core, prior, other)
 
 
-def _refine(scene: _Scene, task: _Task, mask: np.ndarray, hint: np.ndarray | None) -> np.ndarray:
-    """The coarse ``mask`` cut again at full working size in a band around its outline, then softened and upsampled."""
+def _refine(scene: _Scene, task: _Task, mask: np.ndarray) -> tuple[np.ndarray, float]:
+    """The coarse ``mask`` cut again at working size in a band around its outline: (bool [h, w], IoU with the coarse one).
+
+    By colour and edges alone: the field's depth is too blurred there to say on which side of the outline a pixel is.
+    """
     level = scene.fine
-    rows, columns = level.shape
     up = resize_image(mask.astype(np.float32), level.shape) > 0.5
-    band = ndimage.binary_dilation(up, iterations=5) & ~ndimage.binary_erosion(up, iterations=5, border_value=1)
-    fine = up
-    if band.any() and mask.any():
-        ys, xs = np.nonzero(ndimage.binary_dilation(band, iterations=2))
-        crop = slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1)
-        other = _surroundings(mask, task.outside)
-        if other.sum() >= 4:
-            features = level.lab[crop]
-            models = _models(scene.coarse.lab, mask, other)
-            odds = _log_odds(models, _monomials(features))
-            gain = np.where(band[crop], odds, np.where(up[crop], _FIXED, -_FIXED))
-            fine = up.copy()
-            fine[crop] = cut_grid(gain, level.alike[:, crop[0], crop[1]], _SMOOTHNESS)
-    soft = ndimage.gaussian_filter(fine.astype(np.float32), 0.8)
-    return np.clip(resize_image(soft, scene.rgb.shape[:2]), 0, 1)
+    band = ndimage.binary_dilation(up, iterations=_BAND) & ~ndimage.binary_erosion(up, iterations=_BAND, border_value=1)
+    other = _surroundings(mask, task.outside)
+    if not band.any() or mask.sum() < 4 or other.sum() < 4:
+        return up, 1.0
+    crop = _window(band, 0.0)
+    odds = _log_odds(_models(scene.coarse.lab, mask, other), _monomials(level.lab[crop]))
+    gain = np.where(band[crop], odds, np.where(up[crop], _FIXED, -_FIXED))
+    fine = np.zeros_like(up)
+    fine[crop] = cut_grid(gain, level.alike[:, crop[0], crop[1]], _SMOOTHNESS)
+    return fine, _overlap(fine, up)
+
+
+def _soften(scene: _Scene, mask: np.ndarray) -> np.ndarray:
+    """``mask`` [h, w] as probabilities at the photo's size, float32 [H, W], following the photo's edges.
+
+    A narrow blur stands for the outline's uncertainty; where the photo is larger than the working size, a guided filter
+    (He et al. 2010) carries the outline to the photo's own edges.
+    """
+    soft = ndimage.gaussian_filter(mask.astype(np.float32), 0.8)
+    full = scene.rgb.shape[:2]
+    if full == mask.shape:
+        return np.clip(soft, 0, 1)
+    guide = scene.fine.lab[..., 0] / 100.0
+    size = 2 * _BAND + 1
+    mean_guide, mean_soft = ndimage.uniform_filter(guide, size), ndimage.uniform_filter(soft, size)
+    variance = ndimage.uniform_filter(guide * guide, size) - mean_guide**2
+    slope = (ndimage.uniform_filter(guide * soft, size) - mean_guide * mean_soft) / (variance + 1e-3)
+    slope, base = ndimage.uniform_filter(slope, size), ndimage.uniform_filter(mean_soft - slope * mean_guide, size)
+    plain = resize_image(soft, full)
+    edge = (plain > 0.01) & (plain < 0.99)
+    rows, columns = np.nonzero(edge)
+    if len(rows) == 0:
+        return np.clip(plain, 0, 1)
+    window = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    lightness = rgb2lab(scene.rgb[window])[..., 0].astype(np.float32) / 100.0
+    guided = resize_image(slope, full)[window] * lightness + resize_image(base, full)[window]
+    # The filter is trusted to move the outline by its own blur, not to make up holes or islands.
+    low, high = np.clip(2 * plain[window] - 1, 0, 1), np.clip(2 * plain[window], 0, 1)
+    result = plain.copy()
+    result[window] = np.where(edge[window], np.clip(guided, low, high), plain[window])
+    return np.clip(result, 0, 1)
