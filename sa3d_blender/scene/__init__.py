@@ -1,0 +1,1 @@
+"""Captures, prompts and results as Blender data."""

@@ -1,0 +1,67 @@
+"""A result becomes part of the open file: cameras with photos, meshes, clicks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from .cameras import add_camera, spread, use_view
+from .description import read_description
+from .glb import read_glb
+from .images import add_photo
+from .meshes import add_mesh
+from .names import fitting
+from .prompts import add_prompt
+
+__all__ = ["build_scene"]
+
+
+def build_scene(path_json: Path | str, relative_to: Path | None = None) -> Any:
+    """Puts the result that ``path_json`` (scene.json) describes into the current file and returns its collection.
+
+    The collection ``Capture: NAME`` holds the cameras and the sub-collections ``Objects`` and ``Prompts``. The prompted
+    view becomes the scene's camera and its object the active one. Photos are named relative to ``relative_to``, the
+    open file's folder if it was saved; how many were missing stands in the collection's ``sa3d_missing_photos``.
+    Raises StorageError, before the file is changed, where the JSON or a mesh can't be read.
+    """
+    description = read_description(path_json)
+    surfaces = [read_glb(one.mesh) for one in description.objects]
+    if relative_to is None and bpy.data.filepath:
+        relative_to = Path(bpy.data.filepath).parent
+
+    scene = bpy.context.scene
+    capture = _collection(f"Capture: {description.name}", scene.collection)
+    objects, prompts = _collection("Objects", capture), _collection("Prompts", capture)
+
+    scale = spread(description.views)
+    cameras: dict[str, Any] = {}
+    missing = 0
+    for view in description.views:
+        cameras[view.stem] = add_camera(view, capture, scale)
+        missing += not add_photo(cameras[view.stem], view, relative_to)
+    capture["sa3d_missing_photos"] = missing
+    use_view(scene, cameras[description.prompted_view.stem])
+
+    meshes = [add_mesh(one.name, surface, objects) for one, surface in zip(description.objects, surfaces, strict=True)]
+    bpy.context.view_layer.update()  # what follows reads where things are
+    for one, mesh in zip(description.objects, meshes, strict=True):
+        for prompt in one.prompts:
+            view = next(view for view in description.views if view.stem == prompt.view)
+            add_prompt(prompt, view, cameras[prompt.view], mesh.name, prompts)
+    if meshes:
+        _select(meshes[0])
+    return capture
+
+
+def _collection(name: str, parent: Any) -> Any:
+    made = bpy.data.collections.new(fitting(name))
+    parent.children.link(made)
+    return made
+
+
+def _select(chosen: Any) -> None:
+    for other in bpy.context.view_layer.objects:
+        other.select_set(other == chosen)
+    bpy.context.view_layer.objects.active = chosen

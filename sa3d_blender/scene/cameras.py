@@ -1,0 +1,86 @@
+"""One Blender camera per view, projecting as the photo's pinhole camera does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+
+from .description import SceneView
+from .names import fitting
+
+__all__ = ["Lens", "add_camera", "lens_of", "spread", "use_view"]
+
+SENSOR_WIDTH_MM = 36.0
+
+
+@dataclass(frozen=True)
+class Lens:
+    """A pinhole camera in Blender's terms, for a horizontal sensor fit.
+
+    ``lens`` in mm; shifts as fractions of the picture's width; ``aspect`` (x, y) is the shape of a pixel.
+    """
+
+    lens: float
+    shift_x: float
+    shift_y: float
+    aspect: tuple[float, float]
+
+
+def lens_of(view: SceneView) -> Lens:
+    """Blender's lens, shift and pixel aspect for a view's intrinsics.
+
+    The sensor fit is set to horizontal instead of automatic, so one formula serves upright photos too: all lengths
+    are then measured in pixel widths. A pixel is fl_x / fl_y times as high as wide, and neither of Blender's two
+    aspect numbers may be below 1.
+    """
+    ratio = view.fl_x / view.fl_y
+    return Lens(
+        lens=view.fl_x * SENSOR_WIDTH_MM / view.width,
+        shift_x=-(view.cx - view.width / 2) / view.width,
+        shift_y=(view.cy - view.height / 2) * ratio / view.width,
+        aspect=(1.0, ratio) if ratio >= 1 else (1 / ratio, 1.0),
+    )
+
+
+def add_camera(view: SceneView, collection: Any, scale: float) -> Any:
+    """A camera object for ``view`` in ``collection``; ``scale`` (see ``spread``) sizes its symbol and its clipping."""
+    lens = lens_of(view)
+    data = bpy.data.cameras.new(fitting(view.stem))
+    data.sensor_fit = "HORIZONTAL"
+    data.sensor_width = SENSOR_WIDTH_MM
+    data.lens, data.shift_x, data.shift_y = lens.lens, lens.shift_x, lens.shift_y
+    data.display_size = 0.06 * scale
+    data.clip_start, data.clip_end = 0.002 * scale, 100.0 * scale
+    data.show_passepartout = True
+    data.passepartout_alpha = 0.85
+    camera = bpy.data.objects.new(fitting(view.stem), data)
+    camera.matrix_world = Matrix(view.world_from_camera)
+    # What a scene can hold for one camera only, kept for `use_view`.
+    camera["sa3d_view"] = view.stem
+    camera["sa3d_photo"] = view.name
+    camera["sa3d_resolution"] = (view.width, view.height)
+    camera["sa3d_pixel_aspect"] = lens.aspect
+    collection.objects.link(camera)
+    return camera
+
+
+def use_view(scene: Any, camera: Any) -> None:
+    """Makes ``camera`` the scene's, with its photo's resolution and pixel aspect."""
+    scene.camera = camera
+    scene.render.resolution_x, scene.render.resolution_y = (int(n) for n in camera["sa3d_resolution"])
+    scene.render.resolution_percentage = 100
+    scene.render.pixel_aspect_x, scene.render.pixel_aspect_y = camera["sa3d_pixel_aspect"]
+
+
+def spread(views: tuple[SceneView, ...]) -> float:
+    """A length of the capture's size, in its units: the median distance of the cameras from their middle.
+
+    A single camera, or several at one place, have none: 1.
+    """
+    positions = np.array([np.array(view.world_from_camera)[:3, 3] for view in views])
+    distance = float(np.median(np.linalg.norm(positions - positions.mean(axis=0), axis=1)))
+    return distance if distance > 1e-6 else 1.0

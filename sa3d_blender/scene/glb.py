@@ -1,0 +1,170 @@
+"""GLB files as the engine writes them, read with numpy alone: triangles and vertex colours, in the capture's world.
+
+glTF is Y-up: a world point (x, y, z) is stored as (x, z, -y) and turned back here. Blender's own importer would do,
+but it brings its own materials, orders vertices anew and can't be used without changing the open file.
+Format: Khronos glTF 2.0 specification, sections 3.6 (accessors) and 4 (GLB).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..protocol.errors import StorageError
+
+__all__ = ["Triangles", "read_glb"]
+
+_JSON_CHUNK, _BIN_CHUNK = 0x4E4F534A, 0x004E4942
+_TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+_COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+_TRIANGLES = 4
+
+
+@dataclass(frozen=True)
+class Triangles:
+    """A surface in world coordinates (Z up).
+
+    ``vertices`` float64 [V, 3]; ``faces`` int32 [F, 3], counter-clockwise from outside; ``colours`` linear RGBA
+    float32 [V, 4] in [0, 1], or None.
+    """
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colours: np.ndarray | None
+
+
+def read_glb(path: Path | str) -> Triangles:
+    """All triangles of a GLB as one surface. Raises StorageError where it is missing, damaged or too elaborate."""
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as fault:
+        raise StorageError(
+            f"The mesh {path} can't be read: {fault.strerror or fault}.", "Put it back beside its scene.json."
+        ) from fault
+    try:
+        return _triangles(*_chunks(data))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as fault:
+        raise StorageError(
+            f"The mesh {path.name} is damaged or not one that SA3D writes ({fault}).", "Run the segmentation again."
+        ) from fault
+
+
+def _chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
+    magic, version, length = struct.unpack_from("<4sII", data)
+    if magic != b"glTF" or version != 2 or length > len(data):
+        raise ValueError("no complete GLB of version 2")
+    found: dict[int, bytes] = {}
+    at = 12
+    while at + 8 <= length:
+        size, kind = struct.unpack_from("<II", data, at)
+        found.setdefault(kind, data[at + 8 : at + 8 + size])
+        at += 8 + size
+    return json.loads(found[_JSON_CHUNK]), found.get(_BIN_CHUNK, b"")
+
+
+def _triangles(tree: dict[str, Any], binary: bytes) -> Triangles:
+    if tree.get("extensionsRequired"):
+        raise ValueError(f"it needs {', '.join(tree['extensionsRequired'])}")
+    vertices, faces, colours = [], [], []
+    count = 0
+    for mesh, matrix in _placed_meshes(tree):
+        for primitive in mesh["primitives"]:
+            if primitive.get("mode", _TRIANGLES) != _TRIANGLES:
+                continue  # points and lines are no surface
+            attributes = primitive["attributes"]
+            stored = _accessor(tree, binary, attributes["POSITION"]).astype(np.float64)
+            placed = stored @ matrix[:3, :3].T + matrix[:3, 3]
+            index = (
+                _accessor(tree, binary, primitive["indices"])[:, 0]
+                if "indices" in primitive
+                else np.arange(len(placed), dtype=np.uint32)
+            )
+            if len(index) % 3 or (len(index) and index.max() >= len(placed)):
+                raise ValueError("its triangles name vertices that are not there")
+            vertices.append(np.stack([placed[:, 0], -placed[:, 2], placed[:, 1]], axis=1))
+            faces.append(index.reshape(-1, 3).astype(np.int32) + count)
+            colours.append(_colours(tree, binary, attributes.get("COLOR_0"), len(placed)))
+            count += len(placed)
+    if not sum(map(len, faces)):
+        raise ValueError("it holds no triangles")
+    points = np.concatenate(vertices)
+    if not np.isfinite(points).all():
+        raise ValueError("it has coordinates that are not finite")
+    known = [one for one in colours if one is not None]
+    joined = None
+    if known:
+        white = [np.ones((len(v), 4), np.float32) if c is None else c for v, c in zip(vertices, colours, strict=True)]
+        joined = np.concatenate(white)
+    return Triangles(points, np.concatenate(faces), joined)
+
+
+def _placed_meshes(tree: dict[str, Any]) -> list[tuple[dict[str, Any], np.ndarray]]:
+    """Each mesh of the shown scene with the 4 x 4 matrix that places it."""
+    nodes = tree["nodes"]
+    found = []
+    waiting = [(index, np.eye(4), 0) for index in tree["scenes"][tree.get("scene", 0)]["nodes"]]
+    while waiting:
+        index, parent, depth = waiting.pop()
+        if depth > len(nodes):
+            raise ValueError("its nodes go round in a circle")
+        node = nodes[index]
+        matrix = parent @ _local(node)
+        if "mesh" in node:
+            found.append((tree["meshes"][node["mesh"]], matrix))
+        waiting.extend((child, matrix, depth + 1) for child in node.get("children", []))
+    return found
+
+
+def _local(node: dict[str, Any]) -> np.ndarray:
+    if "matrix" in node:
+        return np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T  # stored column by column
+    x, y, z, w = node.get("rotation", (0.0, 0.0, 0.0, 1.0))
+    rotation = np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+    matrix = np.eye(4)
+    matrix[:3, :3] = rotation * np.asarray(node.get("scale", (1.0, 1.0, 1.0)))
+    matrix[:3, 3] = node.get("translation", (0.0, 0.0, 0.0))
+    return matrix
+
+
+def _accessor(tree: dict[str, Any], binary: bytes, number: int) -> np.ndarray:
+    """An accessor's values [count, components] in its own number type."""
+    accessor = tree["accessors"][number]
+    if "sparse" in accessor:
+        raise ValueError("it has sparse accessors")
+    view = tree["bufferViews"][accessor["bufferView"]]
+    if view.get("buffer", 0) != 0 or "uri" in tree["buffers"][0]:
+        raise ValueError("its data lie in another file")
+    kind = np.dtype(_TYPES[accessor["componentType"]])
+    width = _COMPONENTS[accessor["type"]]
+    stride = view.get("byteStride", kind.itemsize * width)
+    start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+    count = accessor["count"]
+    if count and start + stride * (count - 1) + kind.itemsize * width > len(binary):
+        raise ValueError("its data end too early")
+    return np.ndarray((count, width), kind, binary, start, (stride, kind.itemsize)).copy()
+
+
+def _colours(tree: dict[str, Any], binary: bytes, number: int | None, count: int) -> np.ndarray | None:
+    if number is None:
+        return None
+    stored = _accessor(tree, binary, number)
+    if len(stored) != count:
+        raise ValueError("it has not one colour a vertex")
+    values = stored.astype(np.float32)
+    if stored.dtype.kind in "ui":
+        values /= np.iinfo(stored.dtype).max
+    rgba = np.ones((count, 4), np.float32)
+    rgba[:, : values.shape[1]] = np.clip(values, 0.0, 1.0)
+    return rgba

@@ -1,0 +1,45 @@
+"""What one sees: viewport shading, light, colour management."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+from mathutils import Vector
+
+__all__ = ["dress_scene", "show_colours"]
+
+
+def show_colours(screen: Any, through_camera: bool) -> None:
+    """Lets the 3D viewports of ``screen`` show vertex colours, and look through the scene's camera if asked to."""
+    for area in screen.areas:
+        for space in area.spaces:
+            if space.type != "VIEW_3D":
+                continue
+            space.shading.type = "SOLID"
+            space.shading.color_type = "VERTEX"
+            if through_camera and space.region_3d is not None:
+                space.region_3d.view_perspective = "CAMERA"
+
+
+def dress_scene(scene: Any, look_at: Vector, size: float) -> None:
+    """For a file of our own: even white light, colours as in the photos, views turned to what lies at ``look_at``.
+
+    ``size`` is the radius, in world units, of what should be seen from outside the cameras.
+    """
+    world = bpy.data.worlds.new("SA3D World")
+    if world.node_tree is None:  # from 5.0 on it always has one, and asking for it is deprecated
+        world.use_nodes = True
+    background = next(node for node in world.node_tree.nodes if node.type == "BACKGROUND")
+    background.inputs["Color"].default_value = (1.0, 1.0, 1.0, 1.0)
+    background.inputs["Strength"].default_value = 1.0
+    scene.world = world
+    # The default transform is made for rendered light and would dull colours that come from photos.
+    scene.view_settings.view_transform = "Standard"
+    for screen in bpy.data.screens:
+        for area in screen.areas:
+            for space in area.spaces:
+                if space.type == "VIEW_3D" and space.region_3d is not None:
+                    space.region_3d.view_location = look_at
+                    space.region_3d.view_distance = 3.0 * size
+                    space.clip_start, space.clip_end = 0.002 * size, 1000.0 * size
