@@ -32,7 +32,8 @@ def dominant_planes(depth: np.ndarray) -> list[np.ndarray]:
         return []
     design = np.stack([columns, rows, np.ones(len(rows))], axis=1).astype(np.float64)
     inverse = 1.0 / depth[rows, columns].astype(np.float64)
-    total, planes = len(rows), []
+    total = len(rows)
+    planes: list[np.ndarray] = []
     random = np.random.default_rng(0)
     while len(planes) < _MAX_PLANES and len(design) >= _MIN_PLANE_SHARE * total:
         picks = random.integers(0, len(design), (_HYPOTHESES, 3))
@@ -56,16 +57,13 @@ def dominant_planes(depth: np.ndarray) -> list[np.ndarray]:
     return planes
 
 
-def plane_offset(depth: np.ndarray, plane: np.ndarray, scale: float = 1.0) -> np.ndarray:
+def plane_offset(depth: np.ndarray, plane: np.ndarray) -> np.ndarray:
     """How far in front of ``plane`` each pixel of ``depth`` [H, W] lies, as a share of its depth, float32 [H, W].
 
-    Positive in front, negative behind, -1 where there is nothing. ``scale``: pixels of the plane's image for
-    one pixel of this one.
+    Positive in front, negative behind, -1 where there is nothing.
     """
     height, width = depth.shape
-    x = (np.arange(width) + 0.5) * scale - 0.5
-    y = (np.arange(height) + 0.5) * scale - 0.5
-    inverse = plane[0] * x[None, :] + plane[1] * y[:, None] + plane[2]
+    inverse = plane[0] * np.arange(width)[None, :] + plane[1] * np.arange(height)[:, None] + plane[2]
     # Beyond the plane's horizon inverse depth is negative: there everything that exists lies in front.
     return np.where(depth > 0, 1.0 - np.maximum(inverse, 0.0) * depth, -1.0).astype(np.float32)
 

@@ -5,60 +5,41 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 from scipy import ndimage
 from skimage.color import rgb2lab
 
 from engine.segmenters.base import Photo, Prediction, Prompts
-from engine.segmenters.field_geometry import break_channel, dominant_planes, plane_offset
+from engine.segmenters.cut_scene import Scene, nearest_offset, prepare_scene, resize_image
+from engine.segmenters.field_geometry import plane_offset
 from engine.segmenters.mixtures import Mixture, fit_mixture, quadratic
-from engine.segmenters.pixel_grid import PixelGrid, boundary_contrast, cut_grid, likeness
+from engine.segmenters.objectness import fills_box, frame_share, goes_on, outline_score, overlap, supports_clicks
+from engine.segmenters.pixel_grid import cut_grid
 from engine.segmenters.prompts import check_photo, check_prompts
 from sa3d_blender.protocol.errors import SegmenterError
 
 __all__ = ["GraphCutSegmenter"]
 
-_FIXED = 1e6
-_COMPONENTS = 5
-_LLR_LIMIT = 4.0
-_SMOOTHNESS = 14.0
+_FIXED = 1e6  # more than any cut can save: the pixel stays on its side
+# Tuned on views of the tabletop capture, with and without a field's (blurred, noisy) geometry.
+_COMPONENTS = 5  # Gaussians of each colour model
+_LLR_LIMIT = 4.0  # no pixel's colour counts for more than odds of e^4
+_SMOOTHNESS = 14.0  # cost of one pixel of outline through an even surface, in log odds
 _LAB_FLOOR = 9.0  # variance in Lab units that noise alone explains
-_OFFSET_FLOOR = 0.015**2
+_OFFSET_FLOOR = 0.015**2  # the same for the offset from a plane, a share of the depth
 _OFFSET_CLIP = 0.12
-_STRIDE_COST = 0.03
-# Areas of the first guesses around clicks, as shares of the photo.
+_IN_PLANE = 0.015  # seeds nearer to a plane than this lie in it
+_STANDS_OFF = 0.02  # what is farther from every plane than this stands on it or before it
+_DEPTH_STEP = 0.04  # relative depth range of 3 x 3 pixels that parts two things
+# Areas of the first guesses, as shares of the photo: around all clicks, and around a single one of several.
 _GUESS_SHARES = (0.003, 0.01, 0.035, 0.12)
 _SINGLE_SHARES = (0.005, 0.03)
-_STANDS_OFF = 0.02
 _ROUNDS = 3
-_WINDOW = 0.8
-_BAND = 5
-_COLOUR_STEP = 2.0
-_GEOMETRY_STEP = 2.5
-_HINT_REACH = 0.05
-_HINT_FORCE = 3.0
-
-
-@dataclass(frozen=True)
-class _Level:
-    """The photo at one resolution: ``lab`` [h, w, 3], ``depth`` [h, w] or None, ``alike`` [4, h, w]."""
-
-    lab: np.ndarray
-    depth: np.ndarray | None
-    alike: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        return self.lab.shape[0], self.lab.shape[1]
-
-
-@dataclass(frozen=True)
-class _Scene:
-    rgb: np.ndarray
-    fine: _Level
-    coarse: _Level
-    grid: PixelGrid
-    planes: list[np.ndarray]
+_WINDOW = 0.8  # margin of a round's window, as a share of the current mask's larger side
+_BAND = 5  # pixels either side of the coarse outline that are cut again
+_HINT_REACH = 0.05  # path cost per pixel of the hint's size at which its pull away from it is full
+_FAINT_HINT = 0.3  # a hint below this everywhere is left out where there are clicks
+_STRIKE = 1.0  # without a click: path cost around a "not this" that is taken away
+_HINT_FORCE = 3.0  # that pull, in log odds: below _LLR_LIMIT, so clear colours win
 
 
 @dataclass(frozen=True)
@@ -69,9 +50,9 @@ class _Task:
     outside: np.ndarray  # fixed other pixels
     near: np.ndarray  # geodesic distance from what is surely inside
     away: np.ndarray  # geodesic distance from the negative clicks
-    planes: list[np.ndarray]
     features: np.ndarray  # [h, w, 3 or 4]: colour, and with geometry the offset from the background's planes
     monomials: np.ndarray  # [h, w, F] of the features
+    standing: np.ndarray | None  # with geometry: what stands off the background's planes
     frame: tuple[int, int, int, int] | None  # the box: first and last row, first and last column
 
 
@@ -83,37 +64,26 @@ class GraphCutSegmenter:
     def __init__(self, work_size: int = 400) -> None:
         """``work_size``: pixels of the longest side at which cuts are made; larger photos are refined from there."""
         self.work_size = work_size
-        self._scene: _Scene | None = None
+        self._scene: Scene | None = None
 
     def set_image(self, photo: Photo) -> None:
         """Prepares colour, edges and planes at two resolutions. Raises PromptError for arrays that don't fit."""
-        photo = check_photo(photo)
-        height, width = photo.rgb.shape[:2]
-        scale = min(1.0, self.work_size / max(height, width))
-        size = max(2, round(height * scale)), max(2, round(width * scale))
-        rgb = resize_image(photo.rgb, size)
-        depth = None if photo.depth is None else pick_pixels(photo.depth, size)
-        normals = None if photo.normals is None else pick_pixels(photo.normals, size)
-        fine = _level(rgb, depth, normals)
-        half = max(2, (size[0] + 1) // 2), max(2, (size[1] + 1) // 2)
-        coarse = _level(
-            resize_image(rgb, half),
-            None if depth is None else pick_pixels(depth, half),
-            None if normals is None else pick_pixels(normals, half),
-        )
-        planes = [] if coarse.depth is None else dominant_planes(coarse.depth)
-        self._scene = _Scene(photo.rgb, fine, coarse, PixelGrid.of(coarse.alike, _STRIDE_COST), planes)
+        self._scene = prepare_scene(check_photo(photo), self.work_size)
 
     def predict(self, prompts: Prompts) -> Prediction:
-        """Segments the current photo. Raises PromptError for prompts that say nothing, SegmenterError without a photo."""
+        """Segments the current photo. Raises PromptError for empty prompts, SegmenterError without a photo."""
         scene = self._scene
         if scene is None:
             raise SegmenterError("No photo has been set.", "Call set_image before predict.")
         height, width = scene.rgb.shape[:2]
         prompts = check_prompts(prompts, height, width)
         hint = None if prompts.mask is None else resize_image(prompts.mask, scene.coarse.shape)
-        if hint is not None and hint.max() < 0.3:
-            hint = None
+        if (
+            hint is not None
+            and hint.max() < _FAINT_HINT
+            and ((prompts.labels == 1).any() or prompts.box_px is not None)
+        ):
+            hint = None  # seen nowhere so far: the clicks know more
         task = _task(scene, prompts, hint)
         if hint is not None:
             mask, score = _from_hint(scene, task, hint)
@@ -125,48 +95,7 @@ class GraphCutSegmenter:
         return Prediction(_soften(scene, fine), float(np.clip(score * steadiness, 0.0, 1.0)))
 
 
-def resize_image(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """``values`` [H, W] or [H, W, C] averaged (or interpolated) to ``size`` (h, w), float32."""
-    if values.shape[:2] == size:
-        return values.astype(np.float32)
-    planes = values[..., None] if values.ndim == 2 else values
-    shrinking = size[0] <= values.shape[0]
-    method = Image.Resampling.BOX if shrinking else Image.Resampling.BILINEAR
-    out = [
-        np.asarray(Image.fromarray(np.ascontiguousarray(planes[..., k], np.float32)).resize((size[1], size[0]), method))
-        for k in range(planes.shape[2])
-    ]
-    return out[0] if values.ndim == 2 else np.stack(out, axis=2)
-
-
-def pick_pixels(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest pixels of ``values`` [H, W, ...] at ``size`` (h, w): depths and normals must not be mixed across edges."""
-    rows = ((np.arange(size[0]) + 0.5) * values.shape[0] / size[0]).astype(int)
-    columns = ((np.arange(size[1]) + 0.5) * values.shape[1] / size[1]).astype(int)
-    return values[rows][:, columns]
-
-
-def _level(rgb: np.ndarray, depth: np.ndarray | None, normals: np.ndarray | None) -> _Level:
-    lab = rgb2lab(rgb).astype(np.float32)
-    calm = np.stack([ndimage.gaussian_filter(lab[..., k], 0.7, truncate=2) for k in range(3)], axis=2)
-    channels = [(calm, _COLOUR_STEP * _typical_step(calm, 2.0))]
-    if depth is not None:
-        jumps = ndimage.gaussian_filter(break_channel(depth), 0.7, truncate=2)
-        channels.append((jumps, _GEOMETRY_STEP * _typical_step(jumps, 0.004)))
-    if normals is not None:
-        smooth = np.stack([ndimage.gaussian_filter(normals[..., k], 1.2, truncate=2) for k in range(3)], axis=2)
-        channels.append((smooth, _GEOMETRY_STEP * _typical_step(smooth, 0.1)))
-    return _Level(lab, depth, likeness(channels))
-
-
-def _typical_step(values: np.ndarray, floor: float) -> float:
-    """The difference between neighbours that counts as an edge: above what texture and noise make almost everywhere."""
-    planes = values[..., None] if values.ndim == 2 else values
-    steps = ((planes[:, 1:] - planes[:, :-1]) ** 2).sum(axis=2)[::2, ::2]
-    return max(floor, float(np.sqrt(np.quantile(steps, 0.75))))
-
-
-def _task(scene: _Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
+def _task(scene: Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
     height, width = scene.rgb.shape[:2]
     rows, columns = scene.coarse.shape
     inside = np.zeros((rows, columns), bool)
@@ -175,7 +104,7 @@ def _task(scene: _Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
     y = np.minimum((prompts.points_px[:, 1] * rows / height).astype(int), rows - 1)
     inside[y[prompts.labels == 1], x[prompts.labels == 1]] = True
     outside[y[prompts.labels == 0], x[prompts.labels == 0]] = True
-    inside &= ~outside
+    outside &= ~inside
     away = scene.grid.distance(outside)
     frame = None
     if prompts.box_px is not None:
@@ -191,27 +120,23 @@ def _task(scene: _Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
         sure |= (deep if deep.any() else core) & ~outside
     if not sure.any():
         sure = ndimage.binary_erosion(~outside, iterations=3)
-    planes = []
-    for plane in scene.planes:
-        off = np.abs(plane_offset(scene.coarse.depth, plane)[sure])  # type: ignore[arg-type]
+        sure = sure if sure.any() else ~outside
+    offset, depth = None, scene.coarse.depth
+    if depth is not None:
         # A plane that the object itself lies in is no background.
-        if np.median(off) > 0.015:
-            planes.append(plane)
-    features = _features(scene.coarse, planes, 1.0)
-    return _Task(inside, outside, scene.grid.distance(sure), away, planes, features, _monomials(features), frame)
+        planes = [p for p in scene.planes if np.median(np.abs(plane_offset(depth, p)[sure])) > _IN_PLANE]
+        offset = nearest_offset(depth, planes) if planes else None
+    features = _features(scene.coarse.lab, offset)
+    standing = None if offset is None else offset > _STANDS_OFF
+    near = scene.grid.distance(sure)
+    return _Task(inside, outside, near, away, features, _monomials(features), standing, frame)
 
 
-def _features(level: _Level, planes: list[np.ndarray], scale: float) -> np.ndarray:
-    """Colour, and with geometry the offset from the nearest background plane: [h, w, 3 or 4]."""
-    if not planes or level.depth is None:
-        return level.lab
-    return np.concatenate([level.lab, np.clip(_offset(level, planes, scale), -_OFFSET_CLIP, _OFFSET_CLIP)[..., None]], axis=2)
-
-
-def _offset(level: _Level, planes: list[np.ndarray], scale: float) -> np.ndarray:
-    """Offset from the nearest of ``planes``, float32 [h, w]."""
-    offsets = np.stack([plane_offset(level.depth, plane, scale) for plane in planes])
-    return np.take_along_axis(offsets, np.abs(offsets).argmin(axis=0)[None], axis=0)[0]
+def _features(lab: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
+    """Colour, and with geometry the offset from the background's planes: [h, w, 3 or 4]."""
+    if offset is None:
+        return lab
+    return np.concatenate([lab, np.clip(offset, -_OFFSET_CLIP, _OFFSET_CLIP)[..., None]], axis=2)
 
 
 def _units(dims: int) -> tuple[np.ndarray, np.ndarray]:
@@ -258,7 +183,7 @@ def _surroundings(mask: np.ndarray, outside: np.ndarray) -> np.ndarray:
 
 
 def _grow(
-    scene: _Scene, task: _Task, start: np.ndarray, prior: np.ndarray, other: np.ndarray | None = None
+    scene: Scene, task: _Task, start: np.ndarray, prior: np.ndarray, other: np.ndarray | None = None
 ) -> tuple[np.ndarray, float]:
     """GrabCut's rounds from the set ``start``: models, cut, models, cut. Returns (mask, how object-like it is).
 
@@ -281,8 +206,8 @@ def _grow(
         cut = _connected(cut_grid(gain, near, _SMOOTHNESS), inside, None if other is None else start[window])
         new = np.zeros_like(mask)
         new[window] = cut
-        score = _score(cut, odds, near, float(new.mean()))
-        change = _overlap(new, mask)
+        score = outline_score(cut, odds, near, float(new.mean()))
+        change = overlap(new, mask)
         mask = new
         if change > 0.98 or not mask.any():
             break
@@ -304,18 +229,7 @@ def _connected(mask: np.ndarray, inside: np.ndarray, hint: np.ndarray | None = N
     return keep[labels]
 
 
-def _score(mask: np.ndarray, odds: np.ndarray, alike: np.ndarray, share: float) -> float:
-    """How object-like ``mask`` is, in [0, 1]: contrast along its outline, and colours that tell inside from outside."""
-    if mask.sum() < 8 or share > 0.9:
-        return 0.0
-    contrast = boundary_contrast(mask, alike)
-    ring = ndimage.binary_dilation(mask, iterations=5) & ~mask
-    chance = 1.0 / (1.0 + np.exp(-odds))
-    told = 0.5 * (float(chance[mask].mean()) + float((1 - chance[ring]).mean()))
-    return contrast**0.7 * told**1.5
-
-
-def _from_clicks(scene: _Scene, task: _Task) -> tuple:
+def _from_clicks(scene: Scene, task: _Task) -> tuple:
     """Several first guesses around the clicks; the most object-like result wins.
 
     Guesses grow along the geodesic distance from all clicks together and from single ones (a click on the object's
@@ -323,7 +237,7 @@ def _from_clicks(scene: _Scene, task: _Task) -> tuple:
     the background's planes is one more.
     """
     clicks = np.argwhere(task.inside)
-    starts = [(task.near, _GUESS_SHARES)]
+    starts: list[tuple[np.ndarray, tuple[float, ...]]] = [(task.near, _GUESS_SHARES)]
     if len(clicks) > 1:
         for row, column in clicks[:: len(clicks) - 1]:
             single = np.zeros_like(task.inside)
@@ -331,10 +245,16 @@ def _from_clicks(scene: _Scene, task: _Task) -> tuple:
             starts.append((scene.grid.distance(single), _SINGLE_SHARES))
     guesses: list[tuple[np.ndarray, np.ndarray]] = []
     nearer = task.near < task.away
-    if task.planes and scene.coarse.depth is not None:
-        standing = (_offset(scene.coarse, task.planes, 1.0) > _STANDS_OFF) & nearer
-        standing = _connected(ndimage.binary_opening(standing) | task.inside, task.inside)
-        guesses.append((standing, np.where(nearer, 0.5, -2.0) if np.isfinite(task.away).any() else np.zeros(nearer.shape)))
+    if task.standing is not None and scene.coarse.depth is not None:
+        standing = task.standing & nearer
+        # Things that hide each other touch in the picture: the depth's steps part them again.
+        depth = scene.coarse.depth
+        step = (ndimage.maximum_filter(depth, 3) - ndimage.minimum_filter(depth, 3)) / np.maximum(depth, 1e-9)
+        parted = _connected((standing & (step < _DEPTH_STEP)) | task.inside, task.inside)
+        standing &= ndimage.binary_dilation(parted, iterations=2)
+        guesses.append(
+            (standing, np.where(nearer, 0.5, -2.0) if np.isfinite(task.away).any() else np.zeros(nearer.shape))
+        )
     for near, shares in starts:
         order = np.sort(near, axis=None)
         closer = near < task.away
@@ -347,21 +267,23 @@ def _from_clicks(scene: _Scene, task: _Task) -> tuple:
     return _best(scene, task, guesses)
 
 
-def _best(scene: _Scene, task: _Task, guesses: list[tuple[np.ndarray, np.ndarray]]) -> tuple:
+def _best(scene: Scene, task: _Task, guesses: list[tuple[np.ndarray, np.ndarray]]) -> tuple:
     found: list[np.ndarray] = []
     scores: list[float] = []
     for start, prior in guesses:
-        if any(_overlap(start, known) > 0.93 for known in found):
+        if any(overlap(start, known) > 0.93 for known in found):
             continue  # that guess has been reached from another one
         mask, score = _grow(scene, task, start, prior)
-        score *= (1.0 - 0.5 * float(mask.mean()) - 0.3 * _cut_off(mask)) * (1.0 - 0.6 * _goes_on(scene, task, mask))
+        score *= (1.0 - 0.5 * float(mask.mean()) - 0.3 * frame_share(mask)) * (
+            1.0 - 0.6 * goes_on(mask, scene.coarse.depth, task.standing)
+        )
         found.append(mask)
-        scores.append(score * _fills_box(mask, task.frame) * _supports_clicks(mask, task.inside))
+        scores.append(score * fills_box(mask, task.frame) * supports_clicks(mask, task.inside))
     best = int(np.argmax(scores))
     return found[best], scores[best]
 
 
-def _from_box(scene: _Scene, task: _Task) -> tuple:
+def _from_box(scene: Scene, task: _Task) -> tuple:
     """Two first guesses: all of the box, and what in it looks unlike the world outside of it."""
     inner, flat = ~task.outside, np.zeros(task.outside.shape)
     guesses = [(inner, flat)]
@@ -377,57 +299,7 @@ def _from_box(scene: _Scene, task: _Task) -> tuple:
     return _best(scene, task, guesses)
 
 
-def _overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Intersection over union of two bool masks; 1 where both are empty."""
-    union = int((a | b).sum())
-    return int((a & b).sum()) / union if union else 1.0
-
-
-def _goes_on(scene: _Scene, task: _Task, mask: np.ndarray) -> float:
-    """Share of the outline of ``mask`` across which something that stands off the planes goes on at the same depth."""
-    level = scene.coarse
-    if not task.planes or level.depth is None or not mask.any():
-        return 0.0
-    standing = _offset(level, task.planes, 1.0) > _STANDS_OFF
-    rim = mask & ~ndimage.binary_erosion(mask, iterations=2, border_value=1)
-    ring = ndimage.binary_dilation(mask, iterations=3) & ~ndimage.binary_dilation(mask)
-    if not rim.any() or not ring.any():
-        return 0.0
-    _, (rows, columns) = ndimage.distance_transform_edt(~rim, return_indices=True)
-    own = level.depth[rows[ring], columns[ring]]
-    same = np.abs(level.depth[ring] - own) < 0.02 * own
-    return float((same & standing[ring]).mean())
-
-
-def _supports_clicks(mask: np.ndarray, inside: np.ndarray) -> float:
-    """How well ``mask`` surrounds the clicks, in [0.4, 1]: a click that is in it only by force stands alone."""
-    if not inside.any():
-        return 1.0
-    around = ndimage.uniform_filter(mask.astype(np.float32), 5)[inside]
-    return 0.4 + 0.6 * float(np.clip(around / 0.4, 0, 1).mean())
-
-
-def _fills_box(mask: np.ndarray, frame: tuple[int, int, int, int] | None) -> float:
-    """Share of the box's four sides that ``mask`` comes near: people draw boxes that touch the object."""
-    if frame is None:
-        return 1.0
-    y0, y1, x0, x1 = frame
-    inner = mask[y0:y1, x0:x1]
-    if not inner.any():
-        return 0.0
-    rows, columns = np.flatnonzero(inner.any(axis=1)), np.flatnonzero(inner.any(axis=0))
-    height, width = inner.shape
-    gaps = np.array([rows[0] / height, 1 - (rows[-1] + 1) / height, columns[0] / width, 1 - (columns[-1] + 1) / width])
-    return float(np.clip(1.0 - np.maximum(gaps - 0.05, 0) * 2, 0.2, 1.0).mean())
-
-
-def _cut_off(mask: np.ndarray) -> float:
-    """Share of the picture's frame that ``mask`` covers: surroundings reach the frame, objects seldom do."""
-    frame = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
-    return float(frame.mean())
-
-
-def _from_hint(scene: _Scene, task: _Task, hint: np.ndarray) -> tuple:
+def _from_hint(scene: Scene, task: _Task, hint: np.ndarray) -> tuple:
     """Cuts around a previous or rendered mask: its inside and outside give the models, edges and geometry the outline.
 
     The background's samples are taken from outside the hint whatever the rounds say, so that what leaks out once
@@ -437,13 +309,18 @@ def _from_hint(scene: _Scene, task: _Task, hint: np.ndarray) -> tuple:
     if not core.any():
         core = (hint > 0.5 * hint.max()) & ~task.outside | task.inside
     size = float(np.sqrt(max(core.sum(), 16)))
-    prior = np.where(core, 2.0 * hint - 0.5, -np.clip(task.near / (_HINT_REACH * size + 1.0), 0.0, 1.0) * _HINT_FORCE)
+    pull = np.clip(task.near / (_HINT_REACH * size + 1.0), 0.0, 1.0)
+    prior = np.where(core, 2.0 * hint - 0.5, -_HINT_FORCE * pull)
+    if np.isfinite(task.away).any():
+        # What is nearer to a "not this" than to a click is taken away even where the hint is sure.
+        rival = scene.grid.distance(task.inside) if task.inside.any() else _STRIKE
+        prior = np.where(task.away < rival, prior - 2 * _HINT_FORCE, prior)
     other = _surroundings(core, task.outside) & ~task.inside & (hint < 0.3)
     return _grow(scene, task, core, prior, other)
 
 
-def _refine(scene: _Scene, task: _Task, mask: np.ndarray) -> tuple[np.ndarray, float]:
-    """The coarse ``mask`` cut again at working size in a band around its outline: (bool [h, w], IoU with the coarse one).
+def _refine(scene: Scene, task: _Task, mask: np.ndarray) -> tuple[np.ndarray, float]:
+    """The coarse ``mask`` cut again at working size around its outline: (bool [h, w], its IoU with the coarse one).
 
     By colour and edges alone: the field's depth is too blurred there to say on which side of the outline a pixel is.
     """
@@ -458,17 +335,17 @@ def _refine(scene: _Scene, task: _Task, mask: np.ndarray) -> tuple[np.ndarray, f
     gain = np.where(band[crop], odds, np.where(up[crop], _FIXED, -_FIXED))
     fine = np.zeros_like(up)
     fine[crop] = cut_grid(gain, level.alike[:, crop[0], crop[1]], _SMOOTHNESS)
-    return fine, _overlap(fine, up)
+    return fine, overlap(fine, up)
 
 
-def _soften(scene: _Scene, mask: np.ndarray) -> np.ndarray:
+def _soften(scene: Scene, mask: np.ndarray) -> np.ndarray:
     """``mask`` [h, w] as probabilities at the photo's size, float32 [H, W], following the photo's edges.
 
     A narrow blur stands for the outline's uncertainty; where the photo is larger than the working size, a guided filter
     (He et al. 2010) carries the outline to the photo's own edges.
     """
     soft = ndimage.gaussian_filter(mask.astype(np.float32), 0.8)
-    full = scene.rgb.shape[:2]
+    full = scene.rgb.shape[0], scene.rgb.shape[1]
     if full == mask.shape:
         return np.clip(soft, 0, 1)
     guide = scene.fine.lab[..., 0] / 100.0

@@ -26,7 +26,7 @@ class Mixture:
     log_flat: float
 
     def log_density(self, monomials: np.ndarray) -> np.ndarray:
-        """Log density at the samples behind ``monomials`` [N, F], float32 [N]; the strongest part stands for the sum."""
+        """Log density at the samples behind ``monomials`` [N, F], [N]; the strongest part stands for the sum."""
         return np.maximum((monomials @ self.coefficients).max(axis=1), self.log_flat)
 
 

@@ -28,7 +28,7 @@ def _ends(offset: tuple[int, int], height: int, width: int) -> tuple[tuple[slice
 def likeness(channels: list[tuple[np.ndarray, float]]) -> np.ndarray:
     """exp(-sum of d^2 / (2 s^2)) between neighbours, float32 [4, H, W] in the order of OFFSETS.
 
-    ``channels``: arrays [H, W] or [H, W, C] with the difference s that counts as "one unit"; d is the Euclidean difference over C.
+    ``channels``: arrays [H, W] or [H, W, C], each with the difference s that counts as one; d is the Euclidean one.
     Pairs that leave the picture are 0. The contrast term of Boykov and Jolly (2001), with several cues.
     """
     height, width = channels[0][0].shape[:2]
@@ -53,7 +53,7 @@ class PixelGrid:
 
     @classmethod
     def of(cls, alike: np.ndarray, stride_cost: float) -> PixelGrid:
-        """A step costs its length times (``stride_cost`` + 1 - likeness): cheap along a surface, dear across an edge."""
+        """A step costs its length times (``stride_cost`` + 1 - likeness): little along a surface, much across edges."""
         height, width = alike.shape[1:]
         index = np.arange(height * width, dtype=np.int32).reshape(height, width)
         rows, columns, costs = [], [], []
@@ -78,8 +78,8 @@ class PixelGrid:
 def cut_grid(gain: np.ndarray, alike: np.ndarray, smoothness: float) -> np.ndarray:
     """The minimum cut, bool [H, W], True = the object.
 
-    ``gain`` [H, W]: what a pixel gains by belonging to the object (log odds; very large = fixed). Neighbours on different
-    sides pay ``smoothness`` * likeness / distance.
+    ``gain`` [H, W]: what a pixel gains by belonging to the object (log odds; very large = fixed). Neighbours on
+    different sides pay ``smoothness`` * likeness / distance.
     """
     height, width = gain.shape
     graph = maxflow.GraphFloat(height * width, 4 * height * width)

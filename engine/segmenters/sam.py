@@ -82,7 +82,7 @@ class SamSegmenter:
         weights_sha256: str = "",
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """``model``: a segment_anything Sam. Embeddings are cached under ``cache_dir`` when the weights' hash is known."""
+        """``model``: a segment_anything Sam. Embeddings are cached in ``cache_dir`` if the weights' hash is given."""
         ensure_torchvision_imports()
         from segment_anything import SamPredictor
 
@@ -94,7 +94,7 @@ class SamSegmenter:
         self._log = log
 
     def set_image(self, photo: Photo) -> None:
-        """Encodes the photo, or takes its embedding from the cache. Raises PromptError, StorageError, SegmenterError."""
+        """Encodes the photo or takes its cached embedding. Raises PromptError, StorageError, SegmenterError."""
         photo = check_photo(photo)
         pixels = np.round(photo.rgb * 255.0).astype(np.uint8)
         path = self._embedding_path(photo.key, pixels.shape[0], pixels.shape[1])

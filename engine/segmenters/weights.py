@@ -34,7 +34,7 @@ _TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Weights:
-    """One weights file. ``size`` in bytes, None where only the hash is published; ``architecture`` names the SAM built for it."""
+    """One weights file. ``size`` in bytes, None where only the hash is known; ``architecture`` is SAM's name for it."""
 
     name: str
     file: str
@@ -154,7 +154,9 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for a broken or hostile file
-        raise StorageError(f"The weights {Path(path).name} can't be read as tensors.", "Download them again.") from error
+        raise StorageError(
+            f"The weights {Path(path).name} can't be read as tensors.", "Download them again."
+        ) from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise StorageError(f"The file {Path(path).name} is no table of tensors.", "Give a SAM weights file.")
     return state
@@ -167,11 +169,11 @@ def download_weights(
     base_url: str | None = None,
     table: dict[str, Weights] | None = None,
 ) -> Path:
-    """Fetches the weights ``name`` into the cache and returns their verified path. Only ever called on explicit request.
+    """Fetches the weights ``name`` into the cache and returns their verified path. Only on explicit request.
 
     A broken download is taken up where it stopped (``.part`` beside the target); the target appears only after
-    verification. ``progress(done, total)`` counts bytes and may raise to stop; what was fetched stays. ``base_url`` replaces the
-    listed server (a mirror). Raises StorageError.
+    verification. ``progress(done, total)`` counts bytes and may raise to stop; what was fetched stays. ``base_url``
+    replaces the listed server (a mirror). Raises StorageError.
     """
     entry = _entry(name, table or WEIGHTS)
     folder = weights_folder(cache_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import http.server
 import threading
@@ -41,7 +42,8 @@ class RangeHandler(http.server.SimpleHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
-        self.wfile.write(body[start : self.cut_at])
+        with contextlib.suppress(ConnectionError):  # the client may have heard enough
+            self.wfile.write(body[start : self.cut_at])
 
     def log_message(self, *args):
         pass
