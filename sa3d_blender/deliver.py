@@ -80,14 +80,34 @@ def deliver_picture(
         if shown is None:
             raise PromptError(f'There is no view "{view}" in {path_json.name}.', "Give the stem of one of its photos.")
         use_view(scene, add_camera(shown, scene.collection, spread(description.views)))
+        bpy.context.view_layer.update()
         shrink = min(size[0] / shown.width, size[1] / shown.height)
         size = (max(1, round(shown.width * shrink)), max(1, round(shown.height * shrink)))
     else:
         scene.camera = _orbit_camera(centre, radius, orbit, size)
+    _key_light(scene)
     _fast_cycles(scene, size)
     with _AtOnce(out.absolute()) as temporary, _silent():
         scene.render.filepath = str(temporary)
         bpy.ops.render.render(write_still=True)
+
+
+def _key_light(scene: Any) -> None:
+    """A soft sun over the camera's left shoulder, in exchange for some of the even light: shape shows only by shade.
+
+    A surface facing the sun reflects 0.72 + 0.88 / pi = 1.0 of its colour.
+    """
+    import bpy
+    from mathutils import Euler
+
+    background = next(node for node in scene.world.node_tree.nodes if node.type == "BACKGROUND")
+    background.inputs["Strength"].default_value = 0.72
+    data = bpy.data.lights.new("Key", "SUN")
+    data.energy, data.angle = 0.88, math.radians(20)
+    sun = bpy.data.objects.new("Key", data)
+    turned = scene.camera.matrix_world.to_3x3() @ Euler((math.radians(-35), math.radians(-35), 0)).to_matrix()
+    sun.rotation_euler = turned.to_euler()
+    scene.collection.objects.link(sun)
 
 
 def _fast_cycles(scene: Any, size: tuple[int, int]) -> None:
@@ -125,6 +145,7 @@ def _orbit_camera(centre: np.ndarray, radius: float, orbit: tuple[float, float],
     camera.rotation_euler = (-away).to_track_quat("-Z", "Y").to_euler()
     camera.location = Vector(centre) + away * distance
     bpy.context.scene.collection.objects.link(camera)
+    bpy.context.view_layer.update()
     return camera
 
 
