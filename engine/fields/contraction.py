@@ -48,6 +48,8 @@ class Contraction:
         rest of the world from becoming opaque at a touch: by true lengths the far intervals are so long that
         the least density there stops all light, and training then paints tables onto the horizon.
         """
+        if not self.unbounded:
+            return points.diff(dim=-2).norm(dim=-1)
         half = (self.aabb[1] - self.aabb[0]) / 2 * (1 + self.shell)
         return (self.to_unit(points) * half).diff(dim=-2).norm(dim=-1)
 

@@ -32,9 +32,9 @@ class Stretch:
     def t_of(self, s: Float[Tensor, "r n"]) -> Float[Tensor, "r n"]:
         """Distances along the rays."""
         near, split, bend = self.near[:, None], self.split[:, None], 1 - self.far_share
-        linear = near + (split - near) * (s / bend).clamp_max(1)
         if self.far_share == 0:
-            return linear
+            return near + (split - near) * s
+        linear = near + (split - near) * (s / bend).clamp_max(1)
         behind = ((s - bend) / self.far_share).clamp(0, 1)
         return torch.where(s <= bend, linear, split / (1 - behind * (1 - 1 / FAR)))
 
@@ -129,7 +129,10 @@ def sample_intervals(
     t_edges = stretch.t_of(ramp)
     t_mid = stretch.t_of(ramp[:, :-1] + shift / coarse)
     sigma, reach = grid.lookup(rays_o[:, None] + rays_d[:, None] * t_mid[..., None])
-    lengths = grid.space.lengths(rays_o[:, None] + rays_d[:, None] * t_edges[..., None])
+    if grid.space.unbounded:
+        lengths = grid.space.lengths(rays_o[:, None] + rays_d[:, None] * t_edges[..., None])
+    else:
+        lengths = t_edges.diff(dim=-1) * rays_d.norm(dim=-1, keepdim=True)
     weights, _ = weights_from_density(sigma, lengths)
     widened = F.max_pool1d(weights[:, None], 3, stride=1, padding=1)[:, 0]
     # Matter in this cell or the next: worth a look, even where the coarse grid believes that light has stopped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -51,7 +51,11 @@ class DensityVolume:
         """Density at the nodes."""
         return self.activate(self.features)
 
-    def core(self) -> tuple[Float[Tensor, "x y z"], Float[Tensor, "2 3"]]:
-        """(densities at the nodes inside the region of interest, the world box they span)."""
+    def core(self) -> DensityVolume:
+        """The volume cut to the region of interest: bounded, its box the nodes that lie inside."""
         parts, aabb = self.space.core(self.resolution)
-        return self.activate(self.features[parts]), aabb
+        return replace(self, features=self.features[parts], space=Contraction(aabb))
+
+    def to(self, device: torch.device | str) -> DensityVolume:
+        """The same volume on another device."""
+        return replace(self, features=self.features.to(device), space=replace(self.space, aabb=self.space.aabb.to(device)))

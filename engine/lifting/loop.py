@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from engine.captures.capture import View
@@ -40,7 +41,7 @@ class LiftingSettings:
     the segmenter is also given the rendered mask, one half where no view has looked yet.
     """
 
-    lam: float = 0.5
+    lam: float = 1.0
     tau: float = 0.5
     prompts: int = 3
     views: float = 1.0
@@ -73,12 +74,13 @@ class Lifted:
 
 
 class Scene:
-    """What the loop needs of a capture with a field: operators, photos and poses by view stem.
+    """What the loop needs of a capture with a field.
 
     Args:
-        views: all views, cameras at the size of the operators' images.
-        operator_of: A of a view (cached or made).
-        photo_of: the photo at that size, float32 [H, W, 3], and its content key.
+        views: all views, cameras at the size of the photos that the segmenter sees.
+        operator_of: A of a view (cached or made), usually on a coarser raster than the photo: a voxel covers
+            many pixels.
+        photo_of: the photo, float32 [H, W, 3], and its content key.
         voxels: number of occupied voxels.
     """
 
@@ -92,11 +94,24 @@ class Scene:
         self.views: Mapping[str, View] = {view.stem: view for view in views}
         self.operator_of, self.photo_of, self.voxels = operator_of, photo_of, voxels
 
-    def photo(self, view: View, operator: ViewOperator) -> Photo:
+    def photo(self, view: View) -> Photo:
         """The photo with the field's geometry, as a segmenter takes it."""
         rgb, key = self.photo_of(view)
-        points = surface_points(view.camera, operator.depth)
-        return Photo(rgb, operator.depth.astype(np.float32), surface_normals(points, view.camera), key)
+        operator = self.operator_of(view)
+        points = surface_points(operator.camera, operator.depth)
+        normals = resample(surface_normals(points, operator.camera), rgb.shape[:2])
+        length = np.linalg.norm(normals, axis=-1, keepdims=True)
+        return Photo(rgb, resample(operator.depth, rgb.shape[:2]), normals / np.maximum(length, 1e-6), key)
+
+
+def resample(image: Float[np.ndarray, "h w *c"], size: tuple[int, int]) -> Float[np.ndarray, "i j *c"]:
+    """An image at another size (height, width): means of areas when it shrinks, bilinear when it grows."""
+    if image.shape[:2] == tuple(size):
+        return image.astype(np.float32)
+    planes = torch.from_numpy(np.ascontiguousarray(image, np.float32)).reshape(*image.shape[:2], -1).permute(2, 0, 1)
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    found = torch.nn.functional.interpolate(planes[None], size=size, mode="area" if shrinks else "bilinear")[0]
+    return found.permute(1, 2, 0).reshape(*size, *image.shape[2:]).numpy()
 
 
 def rendered_mask(operator: ViewOperator, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
@@ -156,7 +171,7 @@ def lift(
     """Carries the mask of one view into 3D, over all the others.
 
     Args:
-        start: the prompted view; ``mask`` [H, W] in [0, 1] is its 2D mask at the operators' size.
+        start: the prompted view; ``mask`` [H, W] in [0, 1] is its 2D mask at any size.
         segmenter: asked once for each of the other views and sweep.
 
     Raises:
@@ -164,7 +179,8 @@ def lift(
     """
     evidence = Evidence(scene.voxels)
     lifted = Lifted(evidence, settings)
-    evidence.put(start.stem, contribution_of(scene.operator_of(start), mask))
+    operator = scene.operator_of(start)
+    evidence.put(start.stem, contribution_of(operator, resample(mask, operator.opacity.shape)))
     lifted.views[start.stem] = ViewResult("prompted", 1.0, start_score, mask)
     if float(evidence.foreground.sum()) < 1e-3:
         raise LiftingError(
@@ -210,17 +226,24 @@ def _visit(scene: Scene, view: View, lifted: Lifted, segmenter: Segmenter) -> Vi
     confidence = rendered_mask(operator, probability(foreground, background, settings.lam))
     if int((confidence > 0.5).sum()) < LEAST_PIXELS:
         return ViewResult("not visible")
-    photo = scene.photo(view, operator)
-    points = select_points(confidence, surface_points(view.camera, operator.depth), settings.prompts)
+    points = select_points(confidence, surface_points(operator.camera, operator.depth), settings.prompts)
     if len(points) == 0:
         return ViewResult("not visible")
     known = rendered_mask(operator, seen(foreground, background).astype(np.float32))
     # pixels whose surface no accepted view has looked at are neither object nor background: one half
-    hint = np.clip(confidence + 0.5 * np.clip(operator.opacity - known, 0, 1), 0, 1) if settings.hint else None
+    hint = np.clip(confidence + 0.5 * np.clip(operator.opacity - known, 0, 1), 0, 1)
+
+    photo = scene.photo(view)
+    height, width = photo.rgb.shape[:2]
+    points = points * np.array([width / operator.camera.width, height / operator.camera.height], np.float32)
     segmenter.set_image(photo)
-    found = segmenter.predict(Prompts(points, np.ones(len(points), np.int64), mask=hint))
-    iou = soft_iou(found.mask, confidence, known > 0.5)
+    prompts = Prompts(points, np.ones(len(points), np.int64))
+    if settings.hint:
+        prompts = replace(prompts, mask=resample(hint, (height, width)))
+    found = segmenter.predict(prompts)
+    mask = resample(found.mask, operator.opacity.shape)
+    iou = soft_iou(mask, confidence, known > 0.5)
     if iou < settings.tau:
         return ViewResult("rejected", iou, found.score, found.mask, points)
-    evidence.put(view.stem, contribution_of(operator, found.mask))
+    evidence.put(view.stem, contribution_of(operator, mask))
     return ViewResult("accepted", iou, found.score, found.mask, points)

@@ -20,7 +20,7 @@ from engine.fields.rendering import RAYS_AT_ONCE, Sampling, camera_rays
 from engine.fields.sampling import OccupancyGrid, sample_intervals, stretch_of_rays, weights_from_density
 from engine.fields.volume import DensityVolume
 
-LEAST_WEIGHT = 2e-3  # of a sample: below it neither evidence nor rendering would notice
+LEAST_WEIGHT = 4e-3  # of a sample: below it neither evidence nor rendering would notice
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class VoxelGrid:
 
     @staticmethod
     def from_volume(volume: DensityVolume, least_opacity: float = 5e-3) -> VoxelGrid:
-        """The voxels whose neighbourhood stops more than ``least_opacity`` of the light that crosses a voxel.
+        """The voxels of a bounded volume whose neighbourhood stops more than ``least_opacity`` of the crossing light.
 
         Neighbours of such voxels count as occupied, because trilinear weights reach one voxel further.
         """
-        densities, aabb = volume.core()
-        box = aabb.cpu().numpy().astype(np.float64)
+        densities = volume.densities()
+        box = volume.space.aabb.cpu().numpy().astype(np.float64)
         cell = float(np.mean((box[1] - box[0]) / (np.array(densities.shape) - 1)))
         opaque = 1 - torch.exp(-densities * cell) > least_opacity
         occupied = torch.nn.functional.max_pool3d(opaque[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
@@ -80,12 +80,13 @@ class VoxelGrid:
 
 @dataclass(frozen=True)
 class ViewOperator:
-    """A of one view, with what rendering it gave besides.
+    """A of one view, with what rendering it gave besides; ``camera`` says for which pixels.
 
     ``matrix`` is CSR [pixels, voxels] float32, pixels row by row; ``opacity`` [H, W] is the share of light that stops
-    anywhere along the ray (inside the region of interest or not); ``depth`` [H, W] where it stops (0 = nowhere).
+    inside the region of interest; ``depth`` [H, W] where it stops (0 = nowhere).
     """
 
+    camera: Camera
     matrix: scipy.sparse.csr_matrix
     opacity: Float[np.ndarray, "h w"]
     depth: Float[np.ndarray, "h w"]
@@ -116,13 +117,17 @@ def ray_weights(
     rays_d: Float[Tensor, "r 3"],
     sampling: Sampling,
 ) -> RayWeights:
-    """Volume-rendering weights from the baked density (NeRF, Eq. 3)."""
+    """Volume-rendering weights from the baked density (NeRF, Eq. 3).
+
+    A volume cut to the region of interest will do: no light is lost on the way there (nothing is looked for between a
+    camera and the region), and what lies behind it takes nothing from the weights inside.
+    """
     stretch = stretch_of_rays(volume.space, rays_o, rays_d, sampling.near)
     s_edges = sample_intervals(grid, rays_o, rays_d, stretch, sampling.coarse, sampling.fine)
     t = stretch.t_of((s_edges[:, 1:] + s_edges[:, :-1]) / 2)
     points = rays_o[:, None] + rays_d[:, None] * t[..., None]
     sigmas = volume.density(points.view(-1, 3)).view(t.shape)
-    lengths = volume.space.lengths(rays_o[:, None] + rays_d[:, None] * stretch.t_of(s_edges)[..., None])
+    lengths = stretch.t_of(s_edges).diff(dim=-1) * rays_d.norm(dim=-1, keepdim=True)
     weights, _ = weights_from_density(sigmas, lengths)
     return RayWeights(weights, points, t)
 
@@ -158,7 +163,7 @@ def view_operator(
     entries = (np.concatenate(values), (np.concatenate(rows), np.concatenate(columns)))
     matrix = scipy.sparse.coo_matrix(entries, shape=shape, dtype=np.float32).tocsr()  # sums what falls together
     size = (camera.height, camera.width)
-    return ViewOperator(matrix, opacity.view(size).cpu().numpy(), depth.view(size).cpu().numpy())
+    return ViewOperator(camera, matrix, opacity.view(size).cpu().numpy(), depth.view(size).cpu().numpy())
 
 
 def _scatter_rows(

@@ -34,9 +34,11 @@ _DEPTH_STEP = 0.04  # relative depth range of 3 x 3 pixels that parts two things
 _GUESS_SHARES = (0.003, 0.01, 0.035, 0.12)
 _SINGLE_SHARES = (0.005, 0.03)
 _ROUNDS = 3
+_TOO_LARGE = 0.5  # share of the photo from which on a guess isn't followed further: mostly the surroundings
 _WINDOW = 0.8  # margin of a round's window, as a share of the current mask's larger side
 _BAND = 5  # pixels either side of the coarse outline that are cut again
 _HINT_REACH = 0.05  # path cost per pixel of the hint's size at which its pull away from it is full
+_SAYS_INSIDE = 0.51  # a hint above this claims the pixel; one half itself says nothing
 _FAINT_HINT = 0.3  # a hint below this everywhere is left out where there are clicks
 _STRIKE = 1.0  # without a click: path cost around a "not this" that is taken away
 _HINT_FORCE = 3.0  # that pull, in log odds: below _LLR_LIMIT, so clear colours win
@@ -209,7 +211,7 @@ def _grow(
         score = outline_score(cut, odds, near, float(new.mean()))
         change = overlap(new, mask)
         mask = new
-        if change > 0.98 or not mask.any():
+        if change > 0.98 or not mask.any() or mask.mean() > _TOO_LARGE:
             break
     return mask, score
 
@@ -305,12 +307,13 @@ def _from_hint(scene: Scene, task: _Task, hint: np.ndarray) -> tuple:
     The background's samples are taken from outside the hint whatever the rounds say, so that what leaks out once
     can't confirm itself; the part of the object that the hint misses is a small share of them.
     """
-    core = (hint > 0.5) & ~task.outside
+    core = (hint > _SAYS_INSIDE) & ~task.outside
     if not core.any():
         core = (hint > 0.5 * hint.max()) & ~task.outside | task.inside
     size = float(np.sqrt(max(core.sum(), 16)))
     pull = np.clip(task.near / (_HINT_REACH * size + 1.0), 0.0, 1.0)
-    prior = np.where(core, 2.0 * hint - 0.5, -_HINT_FORCE * pull)
+    # A hint of one half says nothing (no view has looked there yet), so it doesn't pull either.
+    prior = np.where(core, 2.0 * hint - 0.5, -_HINT_FORCE * pull * np.clip(1.0 - 2.0 * hint, 0.0, 1.0))
     if np.isfinite(task.away).any():
         # What is nearer to a "not this" than to a click is taken away even where the hint is sure.
         rival = scene.grid.distance(task.inside) if task.inside.any() else _STRIKE

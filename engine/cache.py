@@ -1,0 +1,146 @@
+"""The user's cache: trained fields and image work, keyed by content, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+
+from engine.captures.capture import Capture
+from engine.captures.images import photo_key
+from sa3d_blender.protocol.errors import StorageError
+
+LEFTOVER = ".partial-"
+STALE_SECONDS = 24 * 3600.0
+
+
+def cache_root(option: Path | None = None) -> Path:
+    """The cache folder: the option, else ``SA3D_CACHE``, else the user's cache directory."""
+    if option is not None:
+        return option.expanduser().absolute()
+    named = os.environ.get("SA3D_CACHE")
+    return Path(named).expanduser().absolute() if named else Path(platformdirs.user_cache_dir("sa3d"))
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turns what the disk says into a sentence: full, read-only, not allowed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageError(f"The disk that holds {path} is full.", "Free some space, then run again.") from error
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"Can't write {path}: {reason}.", "Choose another folder with --cache or --out, or mend its permissions."
+        ) from error
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` to write to; renamed to ``path`` at the end, removed after an error.
+
+    Raises:
+        StorageError: the disk is full or the folder can't be written.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=LEFTOVER, suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes JSON whole or not at all; numbers that aren't finite become null, as JSON has none."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(_finite(value), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+class Cache:
+    """Folders under one root, named by kind and content.
+
+    Args:
+        root: made when something is first written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def folder(self, kind: str, key: str) -> Path:
+        """The (existing) folder for one thing of a kind; leftovers of killed runs in it are removed."""
+        path = self.root / kind / key
+        with storage_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            for leftover in path.glob(LEFTOVER + "*"):
+                if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
+                    leftover.unlink(missing_ok=True)
+        return path
+
+    def capture_key(self, capture: Capture) -> str:
+        """Names the content of a capture: cameras and photos, not where they lie. Hashes are remembered by size and time."""
+        memo_path = self.root / "photo-hashes.json"
+        memo: dict[str, str] = {}
+        if memo_path.exists():
+            try:
+                memo = json.loads(memo_path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                memo = {}  # only a memory of hashes: they are made again
+        fresh = dict(memo)
+        digest = hashlib.sha256()
+        for view in capture.views:
+            stat = view.image_path.stat()
+            mark = f"{view.image_path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+            if mark not in fresh:
+                fresh[mark] = photo_key(view.image_path)
+            c = view.camera
+            numbers = [c.width, c.height, c.fl_x, c.fl_y, c.cx, c.cy, *c.distortion]
+            digest.update(f"{view.name}|{view.split}|{c.model}|{fresh[mark]}|".encode())
+            digest.update(np.array(numbers, np.float64).tobytes())
+            digest.update(np.asarray(c.world_from_camera, np.float64).tobytes())
+        if fresh != memo:
+            write_json(memo_path, fresh)
+        return digest.hexdigest()[:32]
+
+    def size_bytes(self) -> int:
+        """Bytes of all that is cached."""
+        return sum(p.stat().st_size for p in self.root.rglob("*") if p.is_file()) if self.root.exists() else 0
+
+    def clear(self) -> None:
+        """Removes what is cached."""
+        if self.root.exists():
+            with storage_errors(self.root):
+                shutil.rmtree(self.root)

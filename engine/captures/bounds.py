@@ -1,0 +1,97 @@
+"""The region of interest of a capture: the box in which a field keeps its detail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from engine.captures.capture import Capture
+from sa3d_blender.protocol.errors import CaptureError
+
+FORWARD_ANGLE = 35.0  # degrees: viewing directions all within this of their mean look at a front, not around something
+INWARD_SHARE = 0.7  # of the nearest cameras' distance: the box ends before it reaches them
+SYNTHETIC_SIDE = 1.3  # half side of nerf_synthetic's scenes, whose objects are known to lie within +-1.3 units
+
+
+@dataclass(frozen=True)
+class SceneBox:
+    """A box in the capture's world, ``aabb`` float64 [2, 3], and what kind of capture it belongs to.
+
+    ``object``: nothing exists outside the box (photos with alpha). ``inward``: cameras look at it from around.
+    ``forward``: cameras look at it from the front.
+    """
+
+    aabb: np.ndarray
+    kind: Literal["object", "inward", "forward"]
+
+
+def attention_point(positions: np.ndarray, forwards: np.ndarray) -> np.ndarray:
+    """The point nearest to all optical axes in the least-squares sense, [3].
+
+    Minimises ``sum |(I - d d^T)(x - p)|^2`` over the cameras' positions p and unit directions d [N, 3].
+
+    Raises:
+        CaptureError: the axes are (nearly) parallel, so that there is no such point.
+    """
+    projectors = np.eye(3) - forwards[:, :, None] * forwards[:, None, :]
+    system = projectors.sum(0)
+    if np.linalg.cond(system) > 1e6:
+        raise CaptureError("All cameras look the same way.", "Take photos from different sides.")
+    return np.linalg.solve(system, (projectors @ positions[..., None])[..., 0].sum(0))
+
+
+def scene_box(capture: Capture) -> SceneBox:
+    """The region of interest from the cameras alone.
+
+    * Photos with alpha (``nerf_synthetic``): a cube around the point all cameras look at, or the known one.
+    * Viewing directions within ``FORWARD_ANGLE`` of their mean: the box around what the cameras see between the near and far
+      distances, cut at twice the near distance where far is much farther (the rest is left to the contraction).
+    * Else: a cube around the point all cameras look at, which ends before the nearest tenth of the cameras.
+
+    Raises:
+        CaptureError: there are no views, or all look the same way from one line.
+    """
+    if not capture.views:
+        raise CaptureError("The capture has no views.", "Check the paths of its photos.")
+    positions = np.array([v.camera.position for v in capture.views])
+    forwards = np.array([v.camera.forward for v in capture.views])
+    mean = forwards.mean(0)
+    length = float(np.linalg.norm(mean))
+    angles = np.degrees(np.arccos(np.clip(forwards @ mean / max(length, 1e-9), -1, 1)))
+    if capture.has_alpha and capture.format == "nerf_synthetic":
+        return SceneBox(np.array([[-SYNTHETIC_SIDE] * 3, [SYNTHETIC_SIDE] * 3]), "object")
+    if length > 0.5 and float(angles.max()) < FORWARD_ANGLE:
+        return _forward_box(capture, positions)
+    centre = attention_point(positions, forwards)
+    distance = np.linalg.norm(positions - centre, axis=1)
+    half = INWARD_SHARE * float(np.percentile(distance, 10))
+    if not np.isfinite(half) or half <= 0:
+        raise CaptureError("The cameras all stand where they look at.", "Check the capture's poses.")
+    return SceneBox(np.stack([centre - half, centre + half]), "object" if capture.has_alpha else "inward")
+
+
+def _forward_box(capture: Capture, positions: np.ndarray) -> SceneBox:
+    """Around the frusta between near and far; without those, between one half and two times the cameras' distance."""
+    corners = []
+    bounds = [v.near_far for v in capture.views if v.near_far is not None]
+    if bounds:
+        near, far = float(np.median([b[0] for b in bounds])), float(np.median([b[1] for b in bounds]))
+    else:
+        forwards = np.array([v.camera.forward for v in capture.views])
+        try:
+            depth = float(np.linalg.norm(attention_point(positions, forwards) - positions.mean(0)))
+        except CaptureError:
+            depth = 10 * float(np.linalg.norm(positions - positions.mean(0), axis=1).mean())
+        near, far = depth / 2, depth * 2
+    far = min(far, 3 * near)
+    for view in capture.views:
+        c = view.camera
+        for depth in (near, far):
+            for x, y in ((0, 0), (c.width, 0), (0, c.height), (c.width, c.height)):
+                local = np.array([(x - c.cx) / c.fl_x * depth, -(y - c.cy) / c.fl_y * depth, -depth])
+                corners.append(c.world_from_camera[:3, :3] @ local + c.position)
+    found = np.array(corners)
+    # Single cameras that look aside should not stretch the box: the outer twentieth of the corners doesn't count.
+    return SceneBox(np.stack([np.percentile(found, 5, axis=0), np.percentile(found, 95, axis=0)]), "forward")

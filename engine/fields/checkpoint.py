@@ -1,0 +1,86 @@
+"""Trained fields on disk: safetensors for the numbers, JSON for what they mean, never a pickle."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+
+from engine import __version__
+from engine.cache import atomic_file, write_json
+from engine.captures.bounds import SceneBox
+from engine.fields.rendering import Sampling
+from engine.fields.tensorf import TensoRF, TensoRFSettings
+from engine.fields.training import TrainedField, TrainingSettings, build_grid
+from sa3d_blender.protocol.errors import FieldError
+
+FORMAT = "sa3d-field-1"
+TENSORS, MEANING = "field.safetensors", "field.json"
+
+
+def save_field(trained: TrainedField, folder: Path, capture_key: str) -> None:
+    """Writes a field to a folder. The JSON comes last: a folder without it holds no field.
+
+    Raises:
+        StorageError: the disk is full or the folder can't be written.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
+    (folder / MEANING).unlink(missing_ok=True)
+    with atomic_file(folder / TENSORS) as temporary:
+        save_file(state, temporary)
+    meaning = {
+        "format": FORMAT,
+        "version": __version__,
+        "kind": "tensorf",
+        "capture": capture_key,
+        "quality": trained.quality,
+        "model": trained.model.describe(),
+        "box": {"aabb": trained.box.aabb.tolist(), "kind": trained.box.kind},
+        "settings": asdict(trained.settings),
+        "heldout_psnr_db": trained.heldout_psnr_db,
+        "history": trained.history,
+    }
+    write_json(folder / MEANING, meaning)
+
+
+def has_field(folder: Path) -> bool:
+    """Whether a folder holds a whole field."""
+    return (folder / MEANING).is_file() and (folder / TENSORS).is_file()
+
+
+def load_field(folder: Path, device: torch.device, capture_key: str | None = None) -> TrainedField:
+    """Reads a field; with ``capture_key``, only one that was trained on that capture.
+
+    Raises:
+        FieldError: there is no field, it is damaged, of another version, or belongs to another capture.
+    """
+    again = "Train it again with `sa3d train`."
+    if not has_field(folder):
+        raise FieldError(f"There is no trained field in {folder}.", again)
+    try:
+        meaning = json.loads((folder / MEANING).read_text(encoding="utf-8"))
+        if meaning.get("format") != FORMAT:
+            raise FieldError(f"The field in {folder} has format {meaning.get('format')!r}, not {FORMAT!r}.", again)
+        if capture_key is not None and meaning["capture"] != capture_key:
+            raise FieldError(f"The field in {folder} was trained on another capture.", "Name the right one, or train.")
+        model_of = meaning["model"]
+        x, y, z = (int(n) for n in model_of["resolution"])
+        model = TensoRF(torch.tensor(model_of["aabb"]), (x, y, z), TensoRFSettings(**model_of["settings"]))
+        model.load_state_dict(load_file(folder / TENSORS))
+        settings = dict(meaning["settings"])
+        settings["sampling"] = Sampling(**settings["sampling"])
+        settings["tensorf"] = TensoRFSettings(**settings["tensorf"])
+        settings["sides"], settings["upsample_at"] = tuple(settings["sides"]), tuple(settings["upsample_at"])
+        training = TrainingSettings(**settings)
+        box = SceneBox(aabb=np.array(meaning["box"]["aabb"]), kind=meaning["box"]["kind"])
+        heldout, history = meaning["heldout_psnr_db"], tuple(tuple(row) for row in meaning["history"])
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+        raise FieldError(f"The field in {folder} is damaged ({str(error).splitlines()[0]}).", again) from error
+    model = model.to(device).eval()
+    grid = build_grid(model, training.occupancy_side)
+    return TrainedField(model, grid, box, training, meaning["quality"], heldout, history)

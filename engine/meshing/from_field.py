@@ -1,0 +1,202 @@
+"""From a lifted object to its mesh: the object's box, its solidity on a fine grid there, surface and colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import trimesh
+from jaxtyping import Float
+from scipy import ndimage
+
+from engine.captures.capture import Camera
+from engine.captures.rays import project
+from engine.fields.volume import DensityVolume
+from engine.lifting.projection import VoxelGrid
+from engine.meshing.colours import PhotoForColour, colour_vertices
+from engine.meshing.extract import extract_mesh
+from engine.meshing.solidity import object_solidity
+from engine.progress import Job
+from sa3d_blender.protocol.errors import MeshError
+
+
+@dataclass(frozen=True)
+class SurfaceSettings:
+    """``refine`` grid steps per field cell, within ``least`` and ``most`` nodes a side.
+
+    ``witnesses`` views decide what is seen.
+    """
+
+    refine: float = 2.5
+    least: int = 40
+    most: int = 144
+    witnesses: int = 24
+    margin_cells: float = 3.0
+    part_share: float = 0.05
+
+
+@dataclass(frozen=True)
+class DepthView:
+    """A view that can tell what is hidden: its camera and depth map [H, W] (0 = nothing)."""
+
+    camera: Camera
+    depth: Float[np.ndarray, "h w"]
+
+
+def object_box(
+    probability: Float[np.ndarray, "x y z"],
+    opacity: Float[np.ndarray, "x y z"],
+    voxels: VoxelGrid,
+    settings: SurfaceSettings,
+) -> Float[np.ndarray, "2 3"]:
+    """The world box around the object's opaque voxels, with a margin; stray ones apart from it don't count.
+
+    Raises:
+        MeshError: no voxel is both opaque and the object's.
+    """
+    solid = (probability > 0.5) & (opacity > 0.2)
+    if not solid.any():
+        raise MeshError("No part of the field belongs to the object.", "Prompt it again, in a view that shows it well.")
+    labels, _ = ndimage.label(solid, np.ones((3, 3, 3)))
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    kept = np.isin(labels, np.flatnonzero(sizes >= max(2, settings.part_share * sizes.max())))
+    where = np.argwhere(kept)
+    low = voxels.aabb[0] + (where.min(0) - settings.margin_cells) * voxels.cell_size
+    high = voxels.aabb[0] + (where.max(0) + settings.margin_cells) * voxels.cell_size
+    return np.stack([np.maximum(low, voxels.aabb[0]), np.minimum(high, voxels.aabb[1])])
+
+
+def nearest_filled(values: Float[np.ndarray, "x y z"], known: np.ndarray) -> Float[np.ndarray, "x y z"]:
+    """Values where they are known, elsewhere those of the nearest known place."""
+    if not known.any():
+        return values
+    nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return values[tuple(nearest)]
+
+
+def _nodes(aabb: np.ndarray, shape: tuple[int, int, int]) -> torch.Tensor:
+    axes = [torch.linspace(float(aabb[0, k]), float(aabb[1, k]), shape[k]) for k in range(3)]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+
+
+def _on_grid(values: torch.Tensor, grid_aabb: np.ndarray, points: torch.Tensor) -> torch.Tensor:
+    """Trilinear look-up of [X, Y, Z] values with nodes at the corners of ``grid_aabb``."""
+    low, high = (torch.from_numpy(grid_aabb[i]).float() for i in (0, 1))
+    unit = (points - low) / (high - low) * 2 - 1
+    flat = unit.flip(-1).view(1, -1, 1, 1, 3)
+    found = F.grid_sample(values[None, None], flat, align_corners=True, padding_mode="border")
+    return found.view(points.shape[:-1])
+
+
+@torch.no_grad()
+def light_reaching(
+    volume: DensityVolume, aabb: np.ndarray, nodes: torch.Tensor, views: Sequence[DepthView], step: float, job: Job
+) -> torch.Tensor:
+    """The share of light that reaches each node from the camera that sees it best, [X, Y, Z] in [0, 1].
+
+    Inside the box the density is marched through in steps of about ``step``; what stands between a camera
+    and the box is taken from the camera's depth map.
+    """
+    flat = nodes.reshape(-1, 3)
+    best = torch.zeros(len(flat))
+    low, high = (torch.from_numpy(aabb[i]).float() for i in (0, 1))
+    diagonal = float((high - low).norm())
+    for view in views:
+        job.check()
+        origin = torch.from_numpy(view.camera.position).float()
+        towards = flat - origin
+        distance = towards.norm(dim=-1).clamp_min(1e-9)
+        safe = torch.where(towards.abs() < 1e-9, torch.full_like(towards, 1e-9), towards)
+        enter = torch.minimum((low - origin) / safe, (high - origin) / safe).amax(-1).clamp(0, 1)  # share of the way
+        pixels, depths = project(view.camera, flat.numpy())
+        columns, rows = np.floor(pixels[:, 0]), np.floor(pixels[:, 1])
+        inside = (columns >= 0) & (rows >= 0) & (columns < view.camera.width) & (rows < view.camera.height)
+        inside &= depths > 0
+        stops = np.full(len(flat), np.inf)
+        looked = view.depth[rows[inside].astype(int), columns[inside].astype(int)]
+        stops[inside] = np.where(looked > 0, looked, np.inf)
+        clear = inside & (stops >= enter.numpy() * depths - step)
+        candidate = torch.from_numpy(clear) & (best < 0.99)
+        if not candidate.any():
+            continue
+        length = distance[candidate] * (1 - enter[candidate])
+        count = max(2, min(64, int(np.ceil(min(diagonal, float(length.max())) / step))))
+        share = enter[candidate, None] + (1 - enter[candidate, None]) * (torch.arange(count) + 0.5) / count
+        points = origin + towards[candidate][:, None] * share[..., None]
+        sigma = volume.density(points.view(-1, 3)).view(share.shape)
+        passed = torch.exp(-(sigma.sum(-1) * length / count))
+        best[candidate] = torch.maximum(best[candidate], passed)
+    return best.view(nodes.shape[:-1])
+
+
+def spread_views(views: Sequence[DepthView], count: int) -> list[DepthView]:
+    """``count`` views as far apart as can be: the next is always the one farthest from those chosen."""
+    positions = np.array([v.camera.position for v in views])
+    chosen = [0]
+    gap = np.linalg.norm(positions - positions[0], axis=1)
+    while len(chosen) < min(count, len(views)):
+        chosen.append(int(gap.argmax()))
+        gap = np.minimum(gap, np.linalg.norm(positions - positions[chosen[-1]], axis=1))
+    return [views[i] for i in chosen]
+
+
+def object_mesh(
+    volume: DensityVolume,
+    voxels: VoxelGrid,
+    probability: Float[np.ndarray, " n"],
+    seen: np.ndarray,
+    depth_views: Sequence[DepthView],
+    photos: Sequence[PhotoForColour],
+    settings: SurfaceSettings,
+    job: Job,
+    level: float = 0.5,
+) -> trimesh.Trimesh:
+    """The object's closed surface with vertex colours, in the capture's world.
+
+    Args:
+        volume: the field's density, cut to the region of interest.
+        probability: of the occupied voxels to be the object's; ``seen`` says which of them any view has voted on.
+        depth_views: all views; those that are ``witnesses`` decide what is hidden.
+        photos: to take colours from.
+
+    Raises:
+        MeshError: there is no such object in the field.
+    """
+    volume = volume.to("cpu")
+    densities = volume.densities()
+    cell = float(voxels.cell_size.mean())
+    known = np.zeros(voxels.shape, bool)
+    known[voxels.index >= 0] = seen
+    dense = voxels.dense(probability)
+    with job.stage("Extracting the surface", 3) as stage:
+        box = object_box(dense, (1 - torch.exp(-densities * cell)).numpy(), voxels, settings)
+        extent = box[1] - box[0]
+        step = float(np.clip(cell / settings.refine, extent.max() / settings.most, extent.max() / settings.least))
+        x, y, z = (max(8, int(np.ceil(e / step)) + 1) for e in extent)
+        nodes = _nodes(box, (x, y, z))
+
+        inner = tuple(
+            slice(max(0, int(a)), int(b) + 2) for a, b in zip(*((box - voxels.aabb[0]) / voxels.cell_size), strict=True)
+        )
+        dense[inner] = nearest_filled(dense[inner], known[inner])
+        belongs = _on_grid(torch.from_numpy(dense), voxels.aabb, nodes).numpy()
+        opacity = (1 - torch.exp(-volume.density(nodes.view(-1, 3)) * step)).view(x, y, z).numpy()
+        stage.advance()
+        coarse = tuple(min(n, 64) for n in (x, y, z))
+        light = light_reaching(
+            volume, box, _nodes(box, coarse), spread_views(depth_views, settings.witnesses), cell / 2, job
+        )
+        observed = F.interpolate(light[None, None], size=(x, y, z), mode="trilinear", align_corners=True)[0, 0].numpy()
+        stage.advance()
+        mesh = extract_mesh(object_solidity(opacity, belongs, observed), box, level)
+        stage.advance()
+    with job.stage("Colouring the mesh"):
+        colours, _ = colour_vertices(
+            np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), photos, np.asarray(mesh.faces)
+        )
+        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colours)
+    return mesh
