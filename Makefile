@@ -67,10 +67,10 @@ test: setup
 
 # Blender's own packer comes inside the bpy package; no Blender binary is needed.
 zip: setup
-	mkdir -p dist
-	rm -f dist/*.zip
-	$(BIN)/python "$(BLENDER_EXT)" build --source-dir . --output-dir dist
-	for archive in dist/*.zip; do $(BIN)/python "$(BLENDER_EXT)" validate "$$archive" || exit 1; done
+	@mkdir -p dist
+	@rm -f dist/*.zip
+	@$(BIN)/python "$(BLENDER_EXT)" build --source-dir . --output-dir dist
+	@for archive in dist/*.zip; do $(BIN)/python "$(BLENDER_EXT)" validate "$$archive" || exit 1; done
 
 clean:
 	rm -rf demo-out dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
