@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     render.add_argument("--views", type=int, default=40)
     render.add_argument("--width", type=int, default=320)
     render.add_argument("--height", type=int, default=240)
-    render.add_argument("--samples", type=int, default=32, help="rays per pixel before denoising")
+    render.add_argument("--samples", type=int, default=16, help="rays per pixel before denoising")
     render.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     try:

@@ -26,7 +26,7 @@ def render_demo(
     views: int = 40,
     width: int = 320,
     height: int = 240,
-    samples: int = 32,
+    samples: int = 16,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> None:
@@ -82,9 +82,7 @@ def _fresh_folder(out: Path) -> Path:
     return part
 
 
-def _write_all(
-    part: Path, views: int, width: int, height: int, samples: int, seed: int, progress: Progress
-) -> None:
+def _write_all(part: Path, views: int, width: int, height: int, samples: int, seed: int, progress: Progress) -> None:
     stage = build_stage(width, height)
     cameras = [world_from_camera(stand) for stand in stands(views, seed)]
     names = [f"{index:03d}.png" for index in range(views)]
