@@ -48,7 +48,7 @@ from engine.results import (
 )
 from engine.segmenters.base import Segmenter
 from engine.segmenters.choose import make_segmenter
-from engine.workspace import Workspace, over_white, working_photo
+from engine.workspace import Workspace, working_photo
 from sa3d_blender.protocol.errors import FieldError, PromptError, StorageError
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,9 @@ def _train(
     box = scene_box(capture)
     trained = train_field([p[0] for p in pairs], [p[1] for p in pairs], box, settings, device, job, options.seed)
     trained = replace(trained, quality=quality)
-    picked = [heldout[i] for i in np.unique(np.linspace(0, len(heldout) - 1, MOST_HELD_OUT).astype(int))] if heldout else []
+    picked = (
+        [heldout[i] for i in np.unique(np.linspace(0, len(heldout) - 1, MOST_HELD_OUT).astype(int))] if heldout else []
+    )
     held = [working_photo(view, settings.max_side_px) for view in picked]
     trained = measure_heldout(trained, [v.name for v in picked], [h[0] for h in held], [h[1] for h in held], job)
     if picked:
@@ -209,7 +211,9 @@ def open_workspace(capture: Capture, options: Options, request: SegmentOptions, 
 def first_mask(
     workspace: Workspace, view: View, prompt: UserPrompt, segmenter: Segmenter, seed: int
 ) -> tuple[Float[np.ndarray, "h w"], float | None]:
-    """The 2D mask of the prompted view, at working size, and the segmenter's score (None for a mask given by the user)."""
+    """The 2D mask of the prompted view, at working size, and the segmenter's score (None for a mask given by the
+    user).
+    """
     stored = workspace.stored[view.stem]
     if prompt.mask is not None:
         return resample(read_drawing(prompt.mask, stored), (view.camera.height, view.camera.width)), None
@@ -223,9 +227,7 @@ def first_mask(
     return found.mask, found.score
 
 
-def segment(
-    workspace: Workspace, prompt: UserPrompt, request: SegmentOptions, options: Options, job: Job
-) -> Segmented:
+def segment(workspace: Workspace, prompt: UserPrompt, request: SegmentOptions, options: Options, job: Job) -> Segmented:
     """The main job on a trained field: 2D mask, lifting over all views, masks of all views, mesh.
 
     Raises:

@@ -111,7 +111,10 @@ class Cache:
         return path
 
     def capture_key(self, capture: Capture) -> str:
-        """Names the content of a capture: cameras and photos, not where they lie. Hashes are remembered by size and time."""
+        """Names the content of a capture: cameras and photos, not where they lie.
+
+        Hashes are remembered by size and time.
+        """
         memo_path = self.root / "photo-hashes.json"
         memo: dict[str, str] = {}
         if memo_path.exists():

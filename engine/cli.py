@@ -1,4 +1,7 @@
-"""The command line: `sa3d train | segment | mesh | evaluate | demo | doctor`. It parses, prints and exits; the API works."""
+"""The command line: `sa3d train | segment | mesh | evaluate | demo | doctor`.
+
+It parses, prints and exits; the API works.
+"""
 
 from __future__ import annotations
 
@@ -132,7 +135,9 @@ def segment(
     capture: CapturePath,
     view: Annotated[str, typer.Option(help="The photo in which the prompts are given.")],
     out: Annotated[Path, typer.Option(help="Folder for masks, mesh and report.")],
-    point: Annotated[list[str] | None, typer.Option(help="X,Y[,0|1] in pixels of the photo; 0 = not the object.")] = None,
+    point: Annotated[
+        list[str] | None, typer.Option(help="X,Y[,0|1] in pixels of the photo; 0 = not the object.")
+    ] = None,
     box: Annotated[str | None, typer.Option(help="X0,Y0,X1,Y1 around the object.")] = None,
     scribble: Annotated[Path | None, typer.Option(help="PNG painted over the object.")] = None,
     mask: Annotated[Path | None, typer.Option(help="PNG with the object's mask in that view.")] = None,
@@ -184,7 +189,9 @@ def segment(
 @app.command()
 def mesh(
     result: Annotated[Path, typer.Argument(help="A folder that `sa3d segment --out` wrote.")],
-    level: Annotated[float, typer.Option(callback=_share, help="Surface level in (0, 1]: lower grows, higher shrinks.")] = 0.5,
+    level: Annotated[
+        float, typer.Option(callback=_share, help="Surface level in (0, 1]: lower grows, higher shrinks.")
+    ] = 0.5,
     lam: Annotated[float | None, typer.Option("--lambda", min=0.0, help="Weight of evidence against.")] = None,
     out: Annotated[Path | None, typer.Option(help="GLB file (default: object.glb in the folder).")] = None,
     device: Device = "auto",

@@ -14,7 +14,7 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 def readable_seconds(seconds: float | None) -> str:
-    """"1 min 20 s", "8 s", or nothing while there is no estimate."""
+    """ "1 min 20 s", "8 s", or nothing while there is no estimate."""
     if seconds is None:
         return ""
     whole = max(0, round(seconds))

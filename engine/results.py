@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from engine import __version__
-from engine.cache import atomic_file, write_json
+from engine.cache import atomic_file
 from engine.captures.capture import View
 from engine.lifting.projection import VoxelGrid
 from sa3d_blender.protocol.errors import StorageError

@@ -53,9 +53,7 @@ class Workspace:
         cache: where operators are kept.
     """
 
-    def __init__(
-        self, capture: Capture, capture_key: str, trained: TrainedField, field_key: str, cache: Cache
-    ) -> None:
+    def __init__(self, capture: Capture, capture_key: str, trained: TrainedField, field_key: str, cache: Cache) -> None:
         self.capture, self.capture_key, self.trained, self.cache = capture, capture_key, trained, cache
         max_side = trained.settings.max_side_px
         self.max_side = max_side
@@ -140,9 +138,7 @@ def _write_operator(path: Path, operator: ViewOperator) -> None:
 def _read_operator(path: Path, camera: Camera, voxels: int) -> ViewOperator:
     found = load_file(path)
     shape = (camera.width * camera.height, voxels)
-    matrix = scipy.sparse.csr_matrix(
-        (found["data"].astype(np.float32), found["indices"], found["indptr"]), shape=shape
-    )
+    matrix = scipy.sparse.csr_matrix((found["data"].astype(np.float32), found["indices"], found["indptr"]), shape=shape)
     if found["opacity"].shape != (camera.height, camera.width):
         raise ValueError("an operator of another size")
     return ViewOperator(camera, matrix, found["opacity"], found["depth"])

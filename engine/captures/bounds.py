@@ -46,7 +46,8 @@ def scene_box(capture: Capture) -> SceneBox:
     """The region of interest from the cameras alone.
 
     * Photos with alpha (``nerf_synthetic``): a cube around the point all cameras look at, or the known one.
-    * Viewing directions within ``FORWARD_ANGLE`` of their mean: the box around what the cameras see between the near and far
+    * Viewing directions within ``FORWARD_ANGLE`` of their mean: the box around what the cameras see between the
+    near and far
       distances, cut at twice the near distance where far is much farther (the rest is left to the contraction).
     * Else: a cube around the point all cameras look at, which ends before the nearest tenth of the cameras.
 

@@ -205,7 +205,7 @@ def _reach(camera: Camera) -> float:
     k1, k2, _, _, k3, k4, k5, k6 = _coefficients(camera, 8)
     above, below = np.array([k3, k2, k1, 1.0]), np.array([k6, k5, k4, 1.0])
     # d/dr (r above(s) / below(s)) with s = r^2 has the sign of: above below + 2 s (above' below - above below')
-    rise = np.polysub(np.polymul(np.polyder(above), below), np.polymul(above, np.polyder(below)))
+    rise: np.ndarray = np.polysub(np.polymul(np.polyder(above), below), np.polymul(above, np.polyder(below)))
     slope = np.polyadd(np.polymul(above, below), 2 * np.polymul(rise, [1.0, 0.0]))
     turns = [*_positive_roots(slope), *_positive_roots(below)]
     # just short of the fold: on it the Jacobian is singular and Newton's method has nowhere to go

@@ -94,7 +94,8 @@ def read_nerf_synthetic(root: Path) -> Capture:
 
     Raises CaptureError.
     """
-    notes, drafts, extra = _Notes(), [], {}
+    notes, extra = _Notes(), {}
+    drafts: list[Draft] = []
     for split in SPLITS:
         path = root / f"transforms_{split}.json"
         if path.exists():
@@ -227,7 +228,9 @@ def _pixels(value: object, what: str) -> int:
 
 
 def _focal(values: Mapping[str, object], axis: str, pixels: int) -> float | None:
-    """Focal length in pixels along ``axis``, from fl_x or else camera_angle_x (radians); None where neither is there."""
+    """Focal length in pixels along ``axis``, from fl_x or else camera_angle_x (radians); None where neither is
+    there.
+    """
     if values.get(f"fl_{axis}") is not None:
         focal = number(values[f"fl_{axis}"], f"its fl_{axis}")
         if focal <= 0:

@@ -78,7 +78,7 @@ def limited_size(path: Path) -> None:
         raise CaptureError(f"{path.name} is not a file.", "Choose the capture's folder or the file in it.")
     if size > MAX_JSON_BYTES:
         raise CaptureError(
-            f"{path.name} has {size / 2**20:.0f} MB, more than the {MAX_JSON_BYTES // 2**20} MB a capture's cameras need.",
+            f"{path.name} has {size / 2**20:.0f} MB, more than the {MAX_JSON_BYTES // 2**20} MB that cameras need.",
             "Check that it is the right file.",
         )
 
@@ -197,7 +197,10 @@ def fitted(name: str, camera: Camera, header: PhotoHeader) -> Camera:
 
 
 def keep_good(total: int, bad: Sequence[tuple[str, str]]) -> list[str]:
-    """A warning about the ``bad`` (view, reason) pairs, or none. Raises CaptureError where most of ``total`` are bad."""
+    """A warning about the ``bad`` (view, reason) pairs, or none.
+
+    Raises CaptureError where most of ``total`` are bad.
+    """
     if not bad:
         return []
     name, reason = bad[0]

@@ -1,6 +1,7 @@
 """One world for bounded and unbounded scenes: the region of interest at full resolution, the rest in a thin shell.
 
-Inside the region of interest space is left alone. Outside, a cuboid version of the mip-NeRF 360 contraction (Barron et al.,
+Inside the region of interest space is left alone. Outside, a cuboid version of the mip-NeRF 360 contraction
+(Barron et al.,
 CVPR 2022, Eq. 10, with the maximum norm and a shell of adjustable thickness as in DVGO's unbounded mode) squeezes
 everything up to infinity into a shell around it. Nobody outside `engine.fields` sees contracted coordinates.
 """

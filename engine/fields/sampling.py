@@ -60,9 +60,7 @@ def stretch_of_rays(
     closest = ((centre - rays_o) * rays_d).sum(-1) / rays_d.square().sum(-1)
     reach = (space.aabb[1] - space.aabb[0]).amax() / 2
     past = torch.maximum(closest, reach)
-    return Stretch(
-        torch.where(hits, enter.clamp_min(near), past * 0.9), torch.where(hits, leave, past), FAR_SHARE
-    )
+    return Stretch(torch.where(hits, enter.clamp_min(near), past * 0.9), torch.where(hits, leave, past), FAR_SHARE)
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,9 @@ class TensoRF(nn.Module):
             nn.ReLU(),
             nn.Linear(s.hidden_dim, 3),
         )
-        nn.init.zeros_(self.shading[-1].bias)
 
-        # The sky: what a ray meets when nothing has stopped it. It knows the direction only, so that it can't paint what
+        # The sky: what a ray meets when nothing has stopped it. It knows the direction only, so that it can't
+        # paint what
         # has parallax.
         self.sky = (
             nn.Sequential(nn.Linear(15, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3))
@@ -141,8 +141,8 @@ class TensoRF(nn.Module):
             p = F.interpolate(plane, size=(n[b], n[a]), mode="bilinear", align_corners=True)[0]  # [R, nb, na]
             w = F.interpolate(line, size=(n[v], 1), mode="bilinear", align_corners=True)[0, :, :, 0]  # [R, nv]
             block = (p.flatten(1).t() @ w).view(n[b], n[a], n[v])  # axes (b, a, v)
-            order = sorted(range(3), key=lambda k, axes=(b, a, v): axes[k])  # -> (x, y, z)
-            total += block.permute(*order)
+            axes = (b, a, v)
+            total += block.permute(*(axes.index(axis) for axis in range(3)))  # -> (x, y, z)
         return DensityVolume(total, self.space, self.settings.density_shift, self.distance_scale)
 
     @torch.no_grad()

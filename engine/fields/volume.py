@@ -58,4 +58,6 @@ class DensityVolume:
 
     def to(self, device: torch.device | str) -> DensityVolume:
         """The same volume on another device."""
-        return replace(self, features=self.features.to(device), space=replace(self.space, aabb=self.space.aabb.to(device)))
+        return replace(
+            self, features=self.features.to(device), space=replace(self.space, aabb=self.space.aabb.to(device))
+        )

@@ -1,6 +1,7 @@
 """Mask inverse rendering: what 2D masks say about voxels, as sums that can be taken back.
 
-The loss of Eq. 5, ``L = - sum_r m(r) M(r) + lambda sum_r (1 - m(r)) M(r)`` with ``M = A V`` (Eq. 3), is linear in V, so that
+The loss of Eq. 5, ``L = - sum_r m(r) M(r) + lambda sum_r (1 - m(r)) M(r)`` with ``M = A V`` (Eq. 3), is linear in
+V, so that
 
     dL/dV = - A^T (m - lambda (1 - m))
 

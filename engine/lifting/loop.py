@@ -1,10 +1,10 @@
 """The alternation of the paper: mask inverse rendering and cross-view self-prompting, view after view.
 
-    masks of the prompted view
-      -> evidence (evidence.py, Eq. 5)
-      -> for the views outward from it: rendered mask (Eq. 3) -> points (prompting.py, Eq. 6-8) -> 2D segmenter -> mask
-         accepted if its IoU with the rendered mask is at least tau: more evidence
-      -> rejected views are tried once more, with all the evidence of the others
+masks of the prompted view
+  -> evidence (evidence.py, Eq. 5)
+  -> for the views outward from it: rendered mask (Eq. 3) -> points (prompting.py, Eq. 6-8) -> 2D segmenter -> mask
+     accepted if its IoU with the rendered mask is at least tau: more evidence
+  -> rejected views are tried once more, with all the evidence of the others
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ Verdict = Literal["prompted", "accepted", "rejected", "not visible"]
 
 @dataclass(frozen=True)
 class LiftingSettings:
-    """The paper's knobs. ``lam`` weighs evidence against, ``tau`` is the least IoU of an accepted view, ``prompts`` is n_p.
+    """The paper's knobs. ``lam`` weighs evidence against, ``tau`` is the least IoU of an accepted view,
+    ``prompts`` is n_p.
 
     ``views`` is the share of the views that vote (the masks are rendered for all of them). With ``hint``
     the segmenter is also given the rendered mask, one half where no view has looked yet.
@@ -51,7 +52,9 @@ class LiftingSettings:
 
 @dataclass(frozen=True)
 class ViewResult:
-    """What came of one view: the 2D mask that voted (or would have), its agreement with the rendered one, its prompts."""
+    """What came of one view: the 2D mask that voted (or would have), its agreement with the rendered one, its
+    prompts.
+    """
 
     verdict: Verdict
     iou: float | None = None
@@ -104,7 +107,7 @@ class Scene:
         return Photo(rgb, resample(operator.depth, rgb.shape[:2]), normals / np.maximum(length, 1e-6), key)
 
 
-def resample(image: Float[np.ndarray, "h w *c"], size: tuple[int, int]) -> Float[np.ndarray, "i j *c"]:
+def resample(image: Float[np.ndarray, "h w *c"], size: tuple[int, ...]) -> Float[np.ndarray, "i j *c"]:
     """An image at another size (height, width): means of areas when it shrinks, bilinear when it grows."""
     if image.shape[:2] == tuple(size):
         return image.astype(np.float32)
@@ -131,7 +134,8 @@ def soft_iou(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"], where: np
 def views_outward(views: Sequence[View], start: View) -> list[View]:
     """The other views, each as near as can be to one that comes before it (camera position and direction).
 
-    Distances between cameras are measured in the spread of the capture's cameras, and angles in radians, so that walking half
+    Distances between cameras are measured in the spread of the capture's cameras, and angles in radians, so that
+    walking half
     around an object costs about as much as turning away from it.
     """
     position = np.array([v.camera.position for v in views])

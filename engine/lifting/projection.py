@@ -1,7 +1,8 @@
 """The operator A of a view: which voxels a pixel sees, and by how much (paper, Eq. 3: M = A V).
 
 ``A[r, i] = sum_k w_k(r) * trilinear(x_k, i)`` with the volume-rendering weights ``w_k = T_k alpha_k`` of the samples
-``x_k`` along the ray of pixel r. One sparse matrix a view serves both ways: rendering a voxel quantity is ``A @ V``, and
+``x_k`` along the ray of pixel r. One sparse matrix a view serves both ways: rendering a voxel quantity is ``A @
+V``, and
 the gradient of anything linear in the rendering is ``A^T @ ...``.
 """
 

@@ -15,12 +15,14 @@ def select_points(
     """Up to ``count`` positive prompts for a rendered mask, pixel centres (x, y) of float32 [N, 2].
 
     The first is where the mask is most confident (Eq. 6). Around each selected point p^ a square of side
-    sqrt(area / pi) is blanked. The confidence of every other pixel p then decays with its 3D distance from what has been
+    sqrt(area / pi) is blanked. The confidence of every other pixel p then decays with its 3D distance from what
+    has been
     selected (Eq. 7, 8),
 
         C(p) <- M(p) - min over p^ of M(p^) d(G(p), G(p^))
 
-    with d min-max normalised over the mask and G(p) the surface point under p: what is far from every prompt in space is
+    with d min-max normalised over the mask and G(p) the surface point under p: what is far from every prompt in
+    space is
     likely to be a stray part of the mask. The selection ends where the confidence is no longer positive.
 
     Args:

@@ -186,7 +186,7 @@ def object_mesh(
         belongs = _on_grid(torch.from_numpy(dense), voxels.aabb, nodes).numpy()
         opacity = (1 - torch.exp(-volume.density(nodes.view(-1, 3)) * step)).view(x, y, z).numpy()
         stage.advance()
-        coarse = tuple(min(n, 64) for n in (x, y, z))
+        coarse = (min(x, 64), min(y, 64), min(z, 64))
         light = light_reaching(
             volume, box, _nodes(box, coarse), spread_views(depth_views, settings.witnesses), cell / 2, job
         )

@@ -36,7 +36,8 @@ class Photo:
     """What a segmenter may look at: the photo, and the field's geometry where there is a field.
 
     ``rgb`` float32 [H, W, 3] in [0, 1]; ``depth`` float32 [H, W], distance along the viewing axis in
-    the capture's units, 0 where the ray meets nothing; ``normals`` float32 [H, W, 3], unit vectors in the world, 0 where
+    the capture's units, 0 where the ray meets nothing; ``normals`` float32 [H, W, 3], unit vectors in the world, 0
+    where
     there is nothing; ``key`` identifies the photo's content for caches of embeddings.
     """
 

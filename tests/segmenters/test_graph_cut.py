@@ -122,6 +122,21 @@ def test_a_rough_hint_is_brought_to_the_true_outline(damage):
     assert iou(prediction.mask, DISK) > max(0.95, iou(hint, DISK))
 
 
+def test_a_hint_of_one_half_says_nothing_about_what_no_view_has_seen():
+    hint = np.where(COLUMNS < 75, DISK, 0.5).astype(np.float32)
+    prediction = segment(DISK_PHOTO, clicks((60, 60, 1), (65, 50, 1), (66, 70, 1), mask=hint))
+    assert iou(prediction.mask, DISK) > 0.95
+
+
+def test_a_negative_click_overrules_a_hint():
+    part = disk(110, 60, 12)
+    hint = (DISK | part).astype(np.float32)
+    image = paint(TABLE, (DISK, RED), (part, BLUE))
+    mask = segment(image, clicks((70, 60, 1), (110, 60, 0), mask=hint)).mask
+    assert iou(mask, DISK) > 0.95
+    assert (mask > 0.5)[part].mean() < 0.05
+
+
 def test_a_hint_alone_is_prompt_enough():
     hint = ndimage.binary_erosion(DISK, iterations=4).astype(np.float32)
     assert iou(segment(DISK_PHOTO, clicks(mask=hint)).mask, DISK) > 0.95
