@@ -18,6 +18,8 @@ def show_colours(screen: Any, through_camera: bool) -> None:
                 continue
             space.shading.type = "SOLID"
             space.shading.color_type = "VERTEX"
+            space.shading.light = "STUDIO"
+            space.shading.studio_light = "paint.sl"  # the most even of Blender's own: shape stays, colours too
             space.shading.show_specular_highlight = False  # photos hold their own highlights
             if through_camera and space.region_3d is not None:
                 space.region_3d.view_perspective = "CAMERA"
