@@ -250,14 +250,19 @@ def _parser() -> argparse.ArgumentParser:
         one.add_argument("--out", type=Path, required=True)
     where = picture.add_mutually_exclusive_group()
     where.add_argument("--view", metavar="STEM", help="from the camera of this photo")
-    where.add_argument("--orbit", type=_orbit, metavar="AZ,EL", help="degrees; a negative azimuth as --orbit=-30,20")
+    where.add_argument("--orbit", type=_orbit, metavar="AZ,EL", help="degrees, from +X towards +Y, and upwards")
     picture.add_argument("--size", type=_size, default=(480, 360), metavar="WxH")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit status."""
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # argparse takes "-60,25" for an option of its own, unless it is glued to --orbit.
+    for at in reversed(range(len(given) - 1)):
+        if given[at] == "--orbit":
+            given[at : at + 2] = [f"--orbit={given[at + 1]}"]
+    options = _parser().parse_args(given)
     try:
         if options.kind == "blend":
             deliver_blend(options.scene, options.out)

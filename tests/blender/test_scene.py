@@ -241,7 +241,7 @@ def test_a_picture_from_a_view_covers_the_pixels_that_the_mesh_projects_to(tmp_p
 @needs_bpy
 def test_a_picture_in_orbit_holds_the_whole_object(tmp_path):
     path = write_result(tmp_path / "in")
-    done = deliver("picture", "--scene", path, "--out", tmp_path / "o.png", "--orbit=-30,25", "--size", "160x120")
+    done = deliver("picture", "--scene", path, "--out", tmp_path / "o.png", "--orbit", "-30,25", "--size", "160x120")
     assert done.returncode == 0, done.stderr
     alpha = np.asarray(Image.open(tmp_path / "o.png"))[..., 3]
     assert alpha.shape == (120, 160)
