@@ -114,9 +114,12 @@ def _fast_cycles(scene: Any, size: tuple[int, int]) -> None:
     render = scene.render
     render.engine = "CYCLES"
     scene.cycles.device = "CPU"
-    scene.cycles.samples = SAMPLES
+    import _cycles  # Blender's own module: some distributions build it without the denoiser
+
+    denoised = bool(_cycles.with_openimagedenoise)
+    scene.cycles.samples = SAMPLES if denoised else 4 * SAMPLES
     scene.cycles.use_adaptive_sampling = False
-    scene.cycles.use_denoising = True
+    scene.cycles.use_denoising = denoised
     scene.cycles.max_bounces = 2  # one bounce of light from surface to surface; the light is even anyway
     render.film_transparent = True
     render.resolution_x, render.resolution_y = size
@@ -213,12 +216,11 @@ class _AtOnce:
         except OSError as other:
             raise self._fault(other.strerror or str(other)) from other
         if isinstance(fault, RuntimeError):  # how Blender's operators fail
-            raise self._fault(" ".join(str(fault).split())) from fault
+            said = dict.fromkeys(str(fault).removeprefix("Error: ").strip().splitlines())  # it repeats itself
+            raise self._fault(" ".join(said), "Mend what Blender names, or choose another folder.") from fault
 
-    def _fault(self, why: str) -> StorageError:
-        return StorageError(
-            f"{self.out} can't be written: {why.rstrip('.')}.", "Choose a folder with free space that you may write to."
-        )
+    def _fault(self, why: str, cure: str = "Choose a folder with free space that you may write to.") -> StorageError:
+        return StorageError(f"{self.out} can't be written: {why.rstrip('.')}.", cure)
 
 
 def _pair(text: str, separator: str, kind: type) -> tuple[Any, Any]:
