@@ -11,7 +11,7 @@ from engine.captures.capture import Capture
 from sa3d_blender.protocol.errors import CaptureError
 
 FORWARD_ANGLE = 35.0  # degrees: viewing directions all within this of their mean look at a front, not around something
-INWARD_SHARE = 0.7  # of the nearest cameras' distance: the box ends before it reaches them
+INWARD_SHARE = 0.5  # of the nearest cameras' distance: the box ends before it reaches them
 SYNTHETIC_SIDE = 1.3  # half side of nerf_synthetic's scenes, whose objects are known to lie within +-1.3 units
 
 
@@ -49,7 +49,10 @@ def scene_box(capture: Capture) -> SceneBox:
     * Viewing directions within ``FORWARD_ANGLE`` of their mean: the box around what the cameras see between the
     near and far
       distances, cut at twice the near distance where far is much farther (the rest is left to the contraction).
-    * Else: a cube around the point all cameras look at, which ends before the nearest tenth of the cameras.
+    * Else: a cube around the point all cameras look at, which ends before the nearest tenth of the cameras, and not
+      far beyond what the photos show around that point.
+    * Where that point lies behind most cameras, they look outward from a room's middle: the box around the cameras,
+      grown on every side by its longest side.
 
     Raises:
         CaptureError: there are no views, or all look the same way from one line.
@@ -66,8 +69,15 @@ def scene_box(capture: Capture) -> SceneBox:
     if length > 0.5 and float(angles.max()) < FORWARD_ANGLE:
         return _forward_box(capture, positions)
     centre = attention_point(positions, forwards)
+    if np.mean(((centre - positions) * forwards).sum(1) > 0) < 0.5:
+        low, high = positions.min(0), positions.max(0)
+        margin = float((high - low).max())
+        return SceneBox(np.stack([low - margin, high + margin]), "inward")
     distance = np.linalg.norm(positions - centre, axis=1)
-    half = INWARD_SHARE * float(np.percentile(distance, 10))
+    spans = [max(v.camera.width / v.camera.fl_x, v.camera.height / v.camera.fl_y) / 2 for v in capture.views]
+    half = min(
+        INWARD_SHARE * float(np.percentile(distance, 10)), SEEN_SHARE * float(np.median(np.array(spans) * distance))
+    )
     if not np.isfinite(half) or half <= 0:
         raise CaptureError("The cameras all stand where they look at.", "Check the capture's poses.")
     return SceneBox(np.stack([centre - half, centre + half]), "object" if capture.has_alpha else "inward")

@@ -33,14 +33,14 @@ class TrainingSettings:
 
     steps: int = 1500
     rays: int = 2048
-    sides: tuple[int, ...] = (64, 112, 176)
+    sides: tuple[int, ...] = (64, 128, 256)
     upsample_at: tuple[int, ...] = (250, 600)
     grid_rate: float = 0.02
     network_rate: float = 2e-3
     decay: float = 0.05
     sparsity: float = 4e-5
     compactness: float = 3e-3
-    opaqueness: float = 1e-2
+    opaqueness: float = 2e-3
     opaque_from: int = 100
     explore: float = 0.15
     occupancy_every: int = 50
