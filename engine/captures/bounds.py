@@ -12,6 +12,7 @@ from sa3d_blender.protocol.errors import CaptureError
 
 FORWARD_ANGLE = 35.0  # degrees: viewing directions all within this of their mean look at a front, not around something
 INWARD_SHARE = 0.5  # of the nearest cameras' distance: the box ends before it reaches them
+SEEN_SHARE = 1.7  # of half of what a photo spans at that point: a long lens sees nothing of a larger box
 SYNTHETIC_SIDE = 1.3  # half side of nerf_synthetic's scenes, whose objects are known to lie within +-1.3 units
 
 

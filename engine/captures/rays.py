@@ -213,6 +213,8 @@ def _reach(camera: Camera) -> float:
 
 
 def _positive_roots(polynomial: list[float] | np.ndarray) -> list[float]:
-    roots = np.roots(np.trim_zeros(np.asarray(polynomial, dtype=np.float64), "f"))
+    values = np.asarray(polynomial, dtype=np.float64)
+    values = np.where(np.abs(values) < 1e-30, 0.0, values)  # a leading coefficient of nearly nothing would overflow
+    roots = np.roots(np.trim_zeros(values, "f"))
     real = roots[np.abs(roots.imag) < 1e-9 * np.maximum(1.0, np.abs(roots.real))].real
     return [float(root) for root in real if root > 0]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.captures.capture import Camera, CameraModel, Capture
-from engine.captures.images import PhotoHeader, photo_header
+from engine.captures.images import MAX_PIXELS, PhotoHeader, photo_header
 from engine.captures.validate import (
     MAX_FRAMES,
     BadView,
@@ -222,8 +222,8 @@ def _camera(
 
 def _pixels(value: object, what: str) -> int:
     result = round(number(value, what))
-    if result < 1:
-        raise BadView(f"{what} is {result} pixels")
+    if not 1 <= result <= MAX_PIXELS:
+        raise BadView(f"{what} is {result:g} pixels")
     return result
 
 
