@@ -36,6 +36,7 @@ class SurfaceSettings:
     witnesses: int = 24
     margin_cells: float = 3.0
     part_share: float = 0.05
+    absorb_cells: float = 3.0
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,8 @@ def object_mesh(
         )
         dense[inner] = nearest_filled(dense[inner], known[inner])
         belongs = _on_grid(torch.from_numpy(dense), voxels.aabb, nodes).numpy()
-        opacity = (1 - torch.exp(-volume.density(nodes.view(-1, 3)) * step)).view(x, y, z).numpy()
+        length = settings.absorb_cells * cell
+        opacity = (1 - torch.exp(-volume.density(nodes.view(-1, 3)) * length)).view(x, y, z).numpy()
         stage.advance()
         coarse = (min(x, 64), min(y, 64), min(z, 64))
         light = light_reaching(
