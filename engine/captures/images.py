@@ -77,7 +77,15 @@ def read_rgb(view: View, size: tuple[int, int] | None = None) -> np.ndarray:
             )
         try:
             pixels = _pixels(image, path)
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, MemoryError) as error:
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+            EOFError,
+            struct.error,
+            MemoryError,
+            NotImplementedError,
+        ) as error:
             raise CaptureError(f"The photo {path.name} is damaged: {_first_line(error)}.", _REPLACE) from error
     return pixels if size is None or size == stored else _resampled(pixels, size)
 
@@ -129,7 +137,7 @@ def _open(path: Path) -> Image.Image:
             f"The photo {path.name} has more than {MAX_PIXELS // 1_000_000} megapixels.",
             "Shrink the photos before importing them.",
         ) from error
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, NotImplementedError) as error:  # the latter from DDS files of rare kinds
         raise CaptureError(f"The file {path.name} is not an image that can be read.", _REPLACE) from error
     except OSError as error:
         raise _unreadable(path, error) from error

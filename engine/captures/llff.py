@@ -8,12 +8,14 @@ original photos; rows follow the sorted names of the photos.
 from __future__ import annotations
 
 import re
+import tokenize
+import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from engine.captures.capture import Camera, Capture
-from engine.captures.images import IMAGE_SUFFIXES, photo_header
+from engine.captures.images import IMAGE_SUFFIXES, MAX_PIXELS, photo_header
 from engine.captures.validate import (
     MAX_FRAMES,
     BadView,
@@ -33,6 +35,19 @@ __all__ = ["TEST_EVERY", "read_llff"]
 TEST_EVERY = 8  # by habit of the papers, views 0, 8, 16, ... are held out
 _FOLDER = re.compile(r"images(_\d+(x\d+)?)?")
 _AGAIN = "Make poses_bounds.npy again from these photos."
+# What np.load raises for files that are damaged, or not its own: it takes "PK" for a zip, and tokenizes odd headers.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    KeyError,
+    OverflowError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+)
 
 
 def read_llff(root: Path, images: str | None = None) -> Capture:
@@ -87,8 +102,10 @@ def _numbers(path: Path) -> np.ndarray:
     try:
         with path.open("rb") as file:
             values = np.load(file, allow_pickle=False)
-        return np.asarray(values, dtype=np.float64)
-    except (OSError, ValueError, TypeError, EOFError, SyntaxError, MemoryError, KeyError) as error:
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+            raise TypeError("not real numbers")
+        return values.astype(np.float64)
+    except _UNREADABLE as error:
         raise CaptureError(f"{path.name} is not an array of numbers in NumPy's format.", _AGAIN) from error
 
 
@@ -157,7 +174,7 @@ def _camera(row: np.ndarray, lens: np.ndarray) -> Camera:
     if not np.isfinite(lens).all():
         raise BadView("its size or focal length is not finite")
     h, w, fl_x, fl_y, cx, cy = map(float, lens)
-    if min(h, w) < 1:
+    if min(h, w) < 1 or max(h, w) > MAX_PIXELS:
         raise BadView(f"its camera is for a photo of {w:g} x {h:g} pixels")
     if min(fl_x, fl_y) <= 0:
         raise BadView(f"its focal length is {min(fl_x, fl_y):g}")

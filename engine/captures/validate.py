@@ -167,6 +167,8 @@ def inside(root: Path, written: object) -> tuple[str, Path]:
     name = os.path.normpath(text).replace("\\", "/")
     if name == ".." or name.startswith("../"):
         raise leaving
+    if name == ".":  # the folder itself; with a suffix added to it, a file beside it
+        raise BadView("it names no photo")
     path = root / name
     try:
         if not path.resolve().is_relative_to(root.resolve()):
