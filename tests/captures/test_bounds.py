@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +16,13 @@ from engine.captures.load import load_capture
 from sa3d_blender.protocol.errors import CaptureError
 
 
-def capture_of(poses: list[np.ndarray], near_far: tuple[float, float] | None = None, **what: object) -> Capture:
+def capture_of(poses: list[np.ndarray], near_far: tuple[float, float] | None = None, **what: Any) -> Capture:
     """A capture without photos: the box comes from the cameras alone."""
     views = tuple(
         View(f"{i}.png", str(i), Path(f"{i}.png"), Camera(80, 60, 90.0, 90.0, 40.0, 30.0, pose), near_far=near_far)
         for i, pose in enumerate(poses)
     )
-    return Capture(Path(), str(what.pop("format", "transforms")), views, **what)
+    return Capture(Path(), what.pop("format", "transforms"), views, **what)
 
 
 def axes(poses: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -150,7 +151,9 @@ def test_nerf_synthetic_has_its_known_box_around_the_origin():
     assert contains(box.aabb, np.array([[1.2, 1.2, 1.2], [-1.2, -1.2, -1.2]]))
 
 
-@pytest.mark.parametrize(("name", "kind"), [("tabletop", "inward"), ("fox", "inward"), ("horns", "forward"), ("lego400", "object")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("tabletop", "inward"), ("fox", "inward"), ("horns", "forward"), ("lego400", "object")]
+)
 def test_the_kinds_of_the_shared_captures(captures_dir, name, kind):
     capture = load_capture(captures_dir / name)
     box = scene_box(capture)
