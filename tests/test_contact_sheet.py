@@ -74,7 +74,7 @@ def test_clicks_are_green_or_red_discs_centred_on_their_points():
 
 def test_clicks_at_the_border_and_outside_do_no_harm():
     result = draw_prompts(
-        flat((0, 0, 0)), np.array([[0.0, 0.0], [39.9, 29.9], [500.0, -70.0], [np.nan, 1.0]]), [1, 0, 1, 1]
+        flat((0, 0, 0)), np.array([[0.0, 0.0], [39.9, 29.9], [500.0, -70.0], [np.nan, 1.0]]), np.array([1, 0, 1, 1])
     )
     assert result.shape == (30, 40, 3)
     assert result[0, 0].any()
