@@ -15,6 +15,7 @@ import numpy as np
 import torch
 import trimesh
 from jaxtyping import Float
+from scipy import ndimage
 
 from engine.cache import Cache, write_json
 from engine.captures.bounds import scene_box
@@ -24,7 +25,7 @@ from engine.devices import describe, pick_device
 from engine.fields.checkpoint import has_field, load_field, save_field
 from engine.fields.training import PRESETS, TrainedField, TrainingSettings, measure_heldout, train_field
 from engine.lifting.evidence import Evidence, probability, seen
-from engine.lifting.geometry import surface_points
+from engine.lifting.geometry import connected_surface, surface_points
 from engine.lifting.loop import Lifted, LiftingSettings, lift, resample
 from engine.meshing.colours import PhotoForColour
 from engine.meshing.export import write_glb
@@ -46,7 +47,7 @@ from engine.results import (
     write_evidence,
     write_mask,
 )
-from engine.segmenters.base import Segmenter
+from engine.segmenters.base import Prompts, Segmenter
 from engine.segmenters.choose import make_segmenter
 from engine.workspace import Workspace, working_photo
 from sa3d_blender.protocol.errors import FieldError, PromptError, StorageError
@@ -224,7 +225,29 @@ def first_mask(
         raise PromptError(
             f"The segmenter found nothing in {view.name} for these prompts.", "Click in the middle of the object."
         )
-    return found.mask, found.score
+    return attached_to_clicks(workspace, view, found.mask, prompts), found.score
+
+
+def attached_to_clicks(
+    workspace: Workspace, view: View, mask: Float[np.ndarray, "h w"], prompts: Prompts
+) -> Float[np.ndarray, "h w"]:
+    """A mask without what only touches the clicked object in the picture but lies elsewhere in space.
+
+    Without positive clicks (a box alone), or where none of them lies on the mask, the mask stays as it is.
+    """
+    clicks = prompts.points_px[prompts.labels == 1]
+    operator = workspace.operator(view)
+    shape = (operator.camera.height, operator.camera.width)
+    seeds = np.zeros(shape, bool)
+    scale = np.array([shape[1] / view.camera.width, shape[0] / view.camera.height])
+    for column, row in (clicks * scale).astype(int):
+        seeds[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = True
+    coarse = resample(mask, shape) > 0.25
+    kept = connected_surface(coarse, surface_points(operator.camera, operator.depth), operator.camera, seeds)
+    if not kept.any():
+        return mask
+    dropped = ndimage.binary_erosion(coarse & ~kept) | (coarse & ~ndimage.binary_dilation(kept, iterations=2))
+    return mask * (resample(dropped.astype(np.float32), mask.shape) < 0.5)
 
 
 def segment(workspace: Workspace, prompt: UserPrompt, request: SegmentOptions, options: Options, job: Job) -> Segmented:
