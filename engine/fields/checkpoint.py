@@ -79,7 +79,15 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         training = TrainingSettings(**settings)
         box = SceneBox(aabb=np.array(meaning["box"]["aabb"]), kind=meaning["box"]["kind"])
         heldout, history = meaning["heldout_psnr_db"], tuple(tuple(row) for row in meaning["history"])
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, safetensors.SafetensorError) as error:
+    except (
+        OSError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        RuntimeError,
+        safetensors.SafetensorError,
+    ) as error:
         raise FieldError(f"The field in {folder} is damaged ({str(error).splitlines()[0]}).", again) from error
     model = model.to(device).eval()
     grid = build_grid(model, training.occupancy_side)

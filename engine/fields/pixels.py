@@ -12,6 +12,7 @@ from torch import Tensor
 
 from engine.captures.capture import Camera
 from engine.captures.rays import camera_directions
+from sa3d_blender.protocol.errors import FieldError
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class PixelPool:
         cameras: at the size of the images.
         images: float [H, W, 3 or 4] in [0, 1]; with alpha premultiplied.
         device: where batches go.
+
+    Raises:
+        FieldError: an image holds pixels that are not a number.
     """
 
     def __init__(self, cameras: Sequence[Camera], images: Sequence[np.ndarray], device: torch.device) -> None:
@@ -43,6 +47,11 @@ class PixelPool:
         for camera, image in zip(cameras, images, strict=True):
             if image.shape[:2] != (camera.height, camera.width):
                 raise ValueError(f"image {image.shape[:2]} and camera {(camera.height, camera.width)} differ in size")
+            if not np.isfinite(image).all():  # as bytes it would become a black pixel, silently
+                raise FieldError(
+                    f"Photo {len(view_lens) + 1} of the training views holds pixels that are not a number.",
+                    "Export that photo again as PNG or JPEG.",
+                )
             lens = (camera.width, camera.height, camera.fl_x, camera.fl_y, camera.cx, camera.cy, camera.distortion)
             if lens not in lenses:
                 lenses[lens] = len(lenses)
