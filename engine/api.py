@@ -246,7 +246,7 @@ def attached_to_clicks(
     kept = connected_surface(coarse, surface_points(operator.camera, operator.depth), operator.camera, seeds)
     if not kept.any():
         return mask
-    dropped = ndimage.binary_erosion(coarse & ~kept) | (coarse & ~ndimage.binary_dilation(kept, iterations=2))
+    dropped = coarse & ~ndimage.binary_dilation(kept)  # a pixel of doubt: the rim belongs to the photo's own edge
     return mask * (resample(dropped.astype(np.float32), mask.shape) < 0.5)
 
 

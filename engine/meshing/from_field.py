@@ -33,7 +33,7 @@ class SurfaceSettings:
     refine: float = 2.5
     least: int = 40
     most: int = 144
-    witnesses: int = 24
+    witnesses: int = 16
     margin_cells: float = 3.0
     part_share: float = 0.05
     absorb_cells: float = 3.0
@@ -188,9 +188,11 @@ def object_mesh(
         length = settings.absorb_cells * cell
         opacity = (1 - torch.exp(-volume.density(nodes.view(-1, 3)) * length)).view(x, y, z).numpy()
         stage.advance()
-        coarse = (min(x, 64), min(y, 64), min(z, 64))
+        # light is smooth at the scale of the field's cells: finer nodes would cost eight times as much for nothing
+        nx, ny, nz = (int(np.clip(np.ceil(e / cell) + 1, 12, 64)) for e in extent)
+        coarse = (nx, ny, nz)
         light = light_reaching(
-            volume, box, _nodes(box, coarse), spread_views(depth_views, settings.witnesses), cell / 2, job
+            volume, box, _nodes(box, coarse), spread_views(depth_views, settings.witnesses), 0.7 * cell, job
         )
         observed = F.interpolate(light[None, None], size=(x, y, z), mode="trilinear", align_corners=True)[0, 0].numpy()
         stage.advance()

@@ -9,8 +9,8 @@ from sa3d_blender.demo.orbit import FOCAL_OVER_WIDTH
 # Pixels of view 000 at 320x240, which has the same camera for every number of views and every seed.
 REFERENCE_SIZE = (320, 240)
 CLICKS: dict[str, tuple[str, tuple[tuple[int, int], tuple[int, int]]]] = {
-    "main": ("vase", ((166, 92), (168, 107))),
-    "second": ("brick", ((64, 118), (66, 144))),
+    "main": ("brick", ((64, 118), (66, 144))),
+    "second": ("vase", ((166, 92), (168, 107))),
 }
 
 
