@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sa3d_blender.demo.png import strip_notes
 from sa3d_blender.demo.stage import Stage
 
 
@@ -46,6 +47,7 @@ def render_to(stage: Stage, world_from_camera: np.ndarray, path: Path) -> None:
     stage.camera.matrix_world = Matrix(world_from_camera.tolist())
     stage.scene.render.filepath = str(path)
     bpy.ops.render.render(write_still=True)
+    strip_notes(path)
 
 
 def read_mask(path: Path) -> np.ndarray:

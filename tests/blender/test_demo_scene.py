@@ -13,6 +13,7 @@ import pytest
 
 from sa3d_blender.demo.clicks import CLICKS, clicks_for
 from sa3d_blender.demo.orbit import TARGET, stands, world_from_camera
+from sa3d_blender.demo.png import strip_notes
 from sa3d_blender.demo.shapes import Shape, ball, lathe, ring
 from sa3d_blender.demo.stage import OBJECTS
 from sa3d_blender.demo.truth import is_watertight
@@ -70,6 +71,28 @@ def test_every_frame_has_a_photo_and_a_mask_of_the_stated_size(demo: tuple[Path,
         mask = read_grey(out / "truth/masks" / Path(frame["file_path"]).name)
         assert photo.size == (layout["w"], layout["h"]) == mask.shape[::-1]
         assert np.asarray(photo.convert("RGB")).std() > 20, "a photo of a lit, textured scene is not flat"
+
+
+def test_pictures_carry_no_dates_or_paths(demo: tuple[Path, str]) -> None:
+    out, _ = demo
+    for path in (*sorted((out / "capture/images").iterdir()), *sorted((out / "truth/masks").iterdir())):
+        assert set(pytest.importorskip("PIL.Image").open(path).info) <= {"dpi", "gamma", "srgb"}
+
+
+def test_taking_notes_out_of_a_png_keeps_its_pixels(tmp_path: Path) -> None:
+    image, plugin = pytest.importorskip("PIL.Image"), pytest.importorskip("PIL.PngImagePlugin")
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    notes = plugin.PngInfo()
+    notes.add_text("Date", "2020/01/01")
+    image.fromarray(pixels).save(tmp_path / "a.png", pnginfo=notes)
+    strip_notes(tmp_path / "a.png")
+    read = image.open(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(read), pixels)
+    assert "Date" not in read.info
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    with pytest.raises(ValueError, match="too early"):
+        strip_notes(tmp_path / "cut.png")
 
 
 def test_masks_hold_the_indices_of_the_objects_and_nothing_else(demo: tuple[Path, str]) -> None:

@@ -131,6 +131,49 @@ def test_it_installs_imports_a_result_and_goes_away(archive, tmp_path):
     assert seen["menu_after"] == 0 and not seen["operator_after"]
 
 
+UNDO = """
+import json, os, sys
+import bpy
+archive, scene, blend, out = sys.argv[1:]
+bpy.ops.extensions.package_install_files(repo="user_default", filepath=archive, enable_on_install=True)
+bpy.ops.wm.save_as_mainfile(filepath=blend)
+bpy.ops.wm.open_mainfile(filepath=blend)  # a fresh session has no undo before a file is opened
+for _ in range(2):
+    bpy.ops.ed.undo_push(message="start")
+def state():
+    render = bpy.context.scene.render
+    return [sorted(o.name for o in bpy.data.objects), sorted(c.name for c in bpy.data.collections), render.resolution_x]
+states = [state()]
+for step in (
+    lambda: bpy.ops.sa3d.import_result("EXEC_DEFAULT", True, filepath=scene),
+    bpy.ops.ed.undo,
+    bpy.ops.ed.redo,
+):
+    step()
+    states.append(state())
+json.dump(states, open(out, "w"))
+os._exit(0)
+"""
+
+
+def test_an_import_is_one_step_of_undo_and_redo(archive, tmp_path):
+    scene, out = small_result(tmp_path / "result"), tmp_path / "states.json"
+    environment = os.environ | {"BLENDER_USER_RESOURCES": str(tmp_path / "user")}
+    done = subprocess.run(
+        [sys.executable, "-c", UNDO, archive, scene, tmp_path / "a.blend", out],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert out.is_file(), done.stdout + done.stderr
+    before, imported, undone, redone = json.loads(out.read_text())
+    assert "Capture: tiny" in imported[1] and imported[2] == 64
+    assert undone == before
+    assert redone == imported
+
+
 def test_the_package_imports_without_blender():
     code = "import sys; sys.modules['bpy'] = None; import sa3d_blender, sa3d_blender.deliver, sa3d_blender.scene.glb"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
