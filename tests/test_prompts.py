@@ -30,6 +30,7 @@ def test_points_and_boxes_are_scaled_to_the_working_size():
     found = prompts_for(prompt, VIEW, (40, 30), 0)
     np.testing.assert_allclose(found.points_px, [[5, 10], [39.5, 29.5]])
     assert found.labels.tolist() == [1, 0]
+    assert found.box_px is not None
     np.testing.assert_allclose(found.box_px, [4, 3, 20, 15])
 
 
@@ -39,9 +40,9 @@ def test_a_point_on_the_far_edge_falls_on_the_last_pixel():
 
 
 @pytest.mark.parametrize("point", [(-1, 5), (5, -0.1), (80.5, 5), (5, 61), (float("nan"), 5), (5, float("inf"))])
-def test_points_outside_the_photo_are_refused(point):
+def test_points_outside_the_photo_are_refused(point: tuple[float, float]):
     with pytest.raises(PromptError, match="outside") as caught:
-        prompts_for(UserPrompt("a", ((*map(float, point), 1),)), VIEW, FULL, 0)
+        prompts_for(UserPrompt("a", ((float(point[0]), float(point[1]), 1),)), VIEW, FULL, 0)
     assert "80 x 60" in caught.value.what
     assert caught.value.cure
 
@@ -50,12 +51,14 @@ def test_points_outside_the_photo_are_refused(point):
     "box", [(10, 10, 10, 20), (20, 10, 10, 20), (10, 20, 20, 10), (-9, 0, -1, 5), (80, 0, 99, 9), (0, 60, 9, 70)]
 )
 def test_boxes_without_area_inside_the_photo_are_refused(box):
+    x0, y0, x1, y1 = box
     with pytest.raises(PromptError, match="no area"):
-        prompts_for(UserPrompt("a", box=tuple(map(float, box))), VIEW, FULL, 0)
+        prompts_for(UserPrompt("a", box=(float(x0), float(y0), float(x1), float(y1))), VIEW, FULL, 0)
 
 
 def test_boxes_are_cut_at_the_photo():
     found = prompts_for(UserPrompt("a", box=(-5.0, -5.0, 200.0, 30.0)), VIEW, FULL, 0)
+    assert found.box_px is not None
     assert found.box_px.tolist() == [0, 0, 80, 30]
     assert len(found.points_px) == 0
 
@@ -99,7 +102,7 @@ def test_an_empty_drawing_is_refused(tmp_path):
 
 
 def test_a_drawing_of_another_size_is_refused_with_both_sizes(tmp_path):
-    with pytest.raises(PromptError, match="81 x 60 pixels.*80 x 60"):
+    with pytest.raises(PromptError, match=r"81 x 60 pixels.*80 x 60"):
         read_drawing(drawing(tmp_path / "m.png", (81, 60)), VIEW)
 
 

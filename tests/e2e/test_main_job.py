@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ def test_two_clicks_on_the_ball_become_its_masks_and_its_mesh(
     job = Job(listener=reports.append, log=lines.append)
     out = tmp_path / "result"
 
-    returned = api.segment_capture(tiny_capture.folder, prompt, request, options, out, job)
+    returned: dict[str, Any] = api.segment_capture(tiny_capture.folder, prompt, request, options, out, job)
 
     # masks of every view, at the photos' size, that agree with the truth
     stems = [Path(name).stem for name in tiny_capture.names]
@@ -112,6 +113,7 @@ def _the_mesh_can_be_made_again(result: Path, options: api.Options, out: Path, b
 def _mesh(path: Path) -> trimesh.Trimesh:
     """A GLB back in the capture's axes: glTF's +Y up becomes +Z up."""
     loaded = trimesh.load(path, force="mesh")
+    assert isinstance(loaded, trimesh.Trimesh)
     loaded.merge_vertices(merge_tex=True, merge_norm=True)
     turned = np.array([[1, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
     return loaded.apply_transform(turned)

@@ -115,7 +115,7 @@ def test_sparsity_is_the_mean_absolute_value_of_the_density_components():
     with torch.no_grad():
         for i, part in enumerate([*model.density_planes, *model.density_lines]):
             part.fill_((-1) ** i * (i + 1.0))
-    assert float(model.density_sparsity()) == pytest.approx(1 + 2 + 3 + 4 + 5 + 6)
+    assert model.density_sparsity().item() == pytest.approx(1 + 2 + 3 + 4 + 5 + 6)
 
 
 def test_fourier_features_are_the_value_then_its_sines_and_cosines():

@@ -1,0 +1,221 @@
+"""The mask goes from view to view: true masks are accepted and become the object, nonsense is turned away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_capture import BALL_CENTRE, BALL_RADIUS
+
+from engine.captures.capture import Camera, View
+from engine.lifting.evidence import seen
+from engine.lifting.loop import (
+    LiftingSettings,
+    lift,
+    rendered_mask,
+    resample,
+    share_of,
+    soft_iou,
+    views_outward,
+)
+from engine.progress import Job
+from engine.segmenters.base import Photo, Prediction, Prompts
+from sa3d_blender.protocol.errors import LiftingError
+
+START = 4
+
+
+class Answers:
+    """A segmenter that answers from a table of masks by view stem, and remembers what it was asked."""
+
+    name = "answers"
+
+    def __init__(self, masks: dict[str, np.ndarray]) -> None:
+        self.masks = masks
+        self.asked: Counter[str] = Counter()
+        self.prompts: dict[str, Prompts] = {}
+
+    def set_image(self, photo: Photo) -> None:
+        assert photo.depth is not None
+        assert photo.normals is not None
+        self.stem = str(photo.key)
+
+    def predict(self, prompts: Prompts) -> Prediction:
+        self.asked[self.stem] += 1
+        self.prompts[self.stem] = prompts
+        return Prediction(self.masks[self.stem], 0.9)
+
+
+def run(stage, masks: dict[str, np.ndarray], settings: LiftingSettings | None = None):
+    segmenter = Answers(masks)
+    start = stage.views[START]
+    lifted = lift(stage.scene(), start, stage.mask("ball", start), segmenter, settings or LiftingSettings(), Job())
+    return lifted, segmenter
+
+
+@pytest.fixture(scope="module")
+def true_masks(stage):
+    return {view.stem: stage.mask("ball", view) for view in stage.views}
+
+
+@pytest.fixture(scope="module")
+def lifted_truth(stage, true_masks):
+    return run(stage, true_masks)
+
+
+def test_true_masks_are_accepted_in_every_view(stage, lifted_truth):
+    lifted, segmenter = lifted_truth
+    verdicts = {stem: result.verdict for stem, result in lifted.views.items()}
+    assert verdicts.pop(stage.views[START].stem) == "prompted"
+    assert set(verdicts.values()) == {"accepted"}
+    assert len(verdicts) == 19
+    assert set(segmenter.asked.values()) == {1}
+    assert all(lifted.views[stem].iou > 0.5 for stem in verdicts)
+
+
+def test_prompts_lie_on_the_object(stage, lifted_truth):
+    _, segmenter = lifted_truth
+    for view in stage.views:
+        if view.stem in segmenter.prompts:
+            mask = stage.mask("ball", view)
+            for x, y in segmenter.prompts[view.stem].points_px:
+                assert mask[int(y), int(x)] == 1
+
+
+def test_the_lifted_object_is_the_ball_in_space_and_in_every_view(stage, lifted_truth):
+    lifted, _ = lifted_truth
+    p = lifted.probability()
+    agreement = [soft_iou(rendered_mask(stage.operators[v.stem], p), stage.mask("ball", v)) for v in stage.views]
+    assert np.mean(agreement) > 0.9  # half a pixel around a ball of 23 pixels is 8 % of its area
+    assert min(agreement) > 0.85
+    distance = np.linalg.norm(stage.voxels.centres() - BALL_CENTRE, axis=-1) - BALL_RADIUS
+    known = seen(lifted.evidence.foreground, lifted.evidence.background)
+    height = stage.voxels.centres()[:, 2]
+    assert np.mean(p[known & (np.abs(distance) < 0.03) & (height > 0.15)] > 0.5) > 0.9
+    assert np.mean(p[known & (distance > 0.15)] > 0.5) < 0.01
+
+
+def test_nonsense_is_rejected_after_a_second_chance_and_leaves_no_trace(stage, true_masks):
+    corner = np.zeros((60, 80), np.float32)
+    corner[:10, :10] = 1
+    lifted, segmenter = run(stage, dict.fromkeys(true_masks, corner))
+    verdicts = Counter(result.verdict for result in lifted.views.values())
+    assert verdicts["accepted"] == 0
+    assert verdicts["rejected"] >= 10
+    for stem, result in lifted.views.items():
+        if result.verdict == "rejected":
+            assert result.iou < 0.5
+            assert segmenter.asked[stem] == 2
+    assert set(lifted.evidence.contributions) == {stage.views[START].stem}
+
+
+def test_one_bad_view_does_not_hurt_the_others(stage, true_masks):
+    bad = stage.views[9].stem
+    lifted, segmenter = run(stage, {**true_masks, bad: 1 - true_masks[bad]})
+    assert lifted.views[bad].verdict == "rejected"
+    assert bad not in lifted.evidence.contributions
+    assert Counter(r.verdict for r in lifted.views.values())["accepted"] == 18
+    assert segmenter.asked[bad] == 2
+
+
+def test_a_view_rejected_at_first_is_accepted_once_its_mask_fits(stage, true_masks):
+    class Hesitant(Answers):
+        def predict(self, prompts: Prompts) -> Prediction:
+            found = super().predict(prompts)
+            return found if self.asked[self.stem] > 1 else replace(found, mask=1 - found.mask)
+
+    segmenter = Hesitant(true_masks)
+    start = stage.views[START]
+    lifted = lift(stage.scene(), start, stage.mask("ball", start), segmenter, LiftingSettings(), Job())
+    assert Counter(r.verdict for r in lifted.views.values())["accepted"] >= 10
+
+
+def test_tau_is_the_least_agreement(stage, true_masks):
+    lifted, _ = run(stage, true_masks, LiftingSettings(tau=0.999))
+    for result in lifted.views.values():
+        if result.verdict in ("accepted", "rejected"):
+            assert (result.iou >= 0.999) == (result.verdict == "accepted")
+    assert any(result.verdict == "rejected" for result in lifted.views.values())
+
+
+def test_only_a_share_of_the_views_votes_and_no_view_votes_twice(stage, true_masks):
+    lifted, _ = run(stage, true_masks, LiftingSettings(views=0.5, sweeps=2))
+    assert len(lifted.views) == 1 + 10
+    assert len(lifted.evidence.contributions) == 11
+    once, _ = run(stage, true_masks, LiftingSettings(views=0.5))
+    np.testing.assert_allclose(lifted.evidence.foreground, once.evidence.foreground, rtol=1e-4, atol=1e-5)
+
+
+def test_without_the_hint_the_segmenter_gets_points_only(stage, true_masks):
+    _, without = run(stage, true_masks, LiftingSettings(hint=False, views=0.2))
+    _, with_hint = run(stage, true_masks, LiftingSettings(views=0.2))
+    assert all(p.mask is None for p in without.prompts.values())
+    assert all(p.mask.shape == (60, 80) for p in with_hint.prompts.values())
+
+
+def test_a_mask_where_the_field_is_empty_cannot_be_lifted(stage, true_masks):
+    start = stage.views[START]
+    nothing = (stage.operators[start.stem].opacity == 0).astype(np.float32)
+    assert nothing.sum() > 20
+    with pytest.raises(LiftingError, match="empty") as caught:
+        lift(stage.scene(), start, nothing, Answers(true_masks), LiftingSettings(), Job())
+    assert start.name in caught.value.what
+    assert caught.value.cure
+
+
+def ring(angles: list[float]) -> list[View]:
+    """Views from places on a circle, all looking at its middle."""
+    views = []
+    for i, angle in enumerate(angles):
+        c, s = np.cos(angle), np.sin(angle)
+        pose = np.eye(4)
+        pose[:3] = np.stack([[-s, c, 0], [0, 0, 1], [c, s, 0], [2 * c, 2 * s, 0]], axis=1)
+        camera = Camera(80, 60, 80.0, 80.0, 40.0, 30.0, pose)
+        views.append(View(f"{i}.png", str(i), Path(f"{i}.png"), camera))
+    return views
+
+
+def test_on_a_ring_what_has_been_visited_is_always_one_arc():
+    views = ring([2 * np.pi * i / 8 for i in range(8)])
+    order = [views.index(v) for v in views_outward(views, views[3])]
+    assert sorted([*order, 3]) == list(range(8))
+    arc = {3}
+    for i in order:
+        assert {(i - 1) % 8, (i + 1) % 8} & arc
+        arc.add(i)
+
+
+def test_the_views_go_outward_from_the_start_both_ways():
+    """Steps grow away from the start, so that the nearer end of the arc is always the other one."""
+    angles = [-1.5, -0.7, -0.2, 0.0, 0.3, 0.9, 1.9]
+    views = ring(angles)
+    order = [angles[views.index(v)] for v in views_outward(views, views[3])]
+    assert order == [-0.2, 0.3, -0.7, 0.9, -1.5, 1.9]
+
+
+def test_a_share_of_the_views_is_even_and_in_order():
+    views = ring([0.1 * i for i in range(10)])
+    assert share_of(views, 1.0) == views
+    assert [views.index(v) for v in share_of(views, 0.5)] == [0, 2, 4, 7, 9]
+    assert len(share_of(views, 0.01)) == 1
+
+
+def test_a_photo_shrinks_by_means_and_grows_smoothly():
+    image = np.arange(16, dtype=np.float32).reshape(4, 4)
+    np.testing.assert_allclose(resample(image, (2, 2)), [[2.5, 4.5], [10.5, 12.5]])
+    assert resample(image, (8, 8)).mean() == pytest.approx(image.mean())
+    assert resample(np.zeros((4, 6, 3), np.float32), (2, 3)).shape == (2, 3, 3)
+    np.testing.assert_array_equal(resample(image, (4, 4)), image)
+
+
+def test_agreement_is_measured_at_one_half_where_asked():
+    a, b = np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32)
+    a[0], b[:, :2] = 0.6, 0.9
+    assert soft_iou(a, b) == pytest.approx(2 / 6)
+    left = np.zeros((2, 4), bool)
+    left[0] = True
+    assert soft_iou(a, b, left) == pytest.approx(2 / 4)
+    assert soft_iou(a * 0, b * 0) == 0.0

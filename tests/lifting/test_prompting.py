@@ -1,0 +1,104 @@
+"""Point prompts are where the rendered mask is surest, apart from each other, and not on stray parts of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.lifting.prompting import LEAST_CONFIDENCE, select_points
+
+
+def flat(height: int = 40, width: int = 60) -> np.ndarray:
+    """Surface points of a wall: one unit a pixel."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    return np.stack([columns, rows, np.zeros_like(rows)], -1)
+
+
+def test_the_first_is_the_maximum_at_its_pixels_centre():
+    confidence = np.zeros((40, 60), np.float32)
+    confidence[10:30, 10:50] = 0.7
+    confidence[12, 45] = 0.95
+    np.testing.assert_array_equal(select_points(confidence, flat(), 1), [[45.5, 12.5]])
+
+
+def test_of_equals_the_one_furthest_inside_the_mask_is_taken():
+    confidence = np.zeros((40, 60), np.float32)
+    confidence[10:31, 10:51] = 1.0
+    (point,) = select_points(confidence, flat(), 1)
+    assert point[1] == 20.5
+    assert 20 < point[0] < 41
+
+
+def test_a_square_of_side_root_of_area_over_pi_around_each_is_blanked():
+    """Of 21 x 21 pixels the half side is 5.92: what is 5 away is too near, 6 away is not. One pixel of the mask is so
+    far away in space that the normalised distances of all others are next to nothing."""
+    confidence = np.zeros((40, 60), np.float32)
+    confidence[5:26, 5:26] = 0.6
+    confidence[15, 15], confidence[15, 20], confidence[15, 9] = 1.0, 0.9, 0.8
+    points = flat()
+    points[5, 5] = 1e5
+    found = select_points(confidence, points, 2)
+    np.testing.assert_array_equal(found, [[15.5, 15.5], [9.5, 15.5]])
+
+
+def test_no_two_prompts_lie_in_each_others_squares():
+    confidence = np.zeros((40, 60), np.float32)
+    confidence[5:35, 5:55] = 1.0
+    points = flat()
+    points[5, 5] = 1e5
+    found = select_points(confidence, points, 8)
+    assert len(found) == 8
+    apart = np.abs(found[:, None] - found[None]).max(-1) + 1e9 * np.eye(8)
+    assert apart.min() > np.sqrt(30 * 50 / np.pi) / 2
+
+
+def test_a_far_stray_part_of_the_mask_gets_none_however_many_are_asked_for():
+    """Its distance from the first prompt is the largest, so Eq. 7 leaves it M(p) - M(p^) < 0."""
+    confidence = np.zeros((40, 60), np.float32)
+    confidence[5:25, 5:25] = 1.0
+    confidence[30:36, 50:56] = 0.9
+    points = flat()
+    points[30:36, 50:56, 2] = 500.0  # behind, in space
+    found = select_points(confidence, points, 20)
+    assert len(found) >= 1
+    assert (found < 26).all()
+
+
+def test_nearness_in_space_counts_not_nearness_in_the_photo():
+    """The same two parts, once on one surface and once with the second far behind it."""
+    confidence = np.zeros((40, 60), np.float32)
+    confidence[5:25, 5:25] = 1.0
+    confidence[5:25, 27:40] = 0.9
+    beside, behind = flat(), flat()
+    beside[39, 59] = behind[39, 59] = (0.0, 0.0, 1000.0)
+    confidence[39, 59] = 0.6  # sets the scale of the distances in both
+    behind[:, 27:40, 2] = 990.0
+    assert (select_points(confidence, beside, 20)[:, 0] > 27).any()
+    assert not (select_points(confidence, behind, 20)[:, 0] > 27).any()
+
+
+def test_it_ends_where_the_confidence_is_no_longer_positive():
+    confidence = np.zeros((40, 60), np.float32)
+    confidence[10, 10], confidence[10, 40] = 1.0, 0.9
+    np.testing.assert_array_equal(select_points(confidence, flat(), 5), [[10.5, 10.5]])
+
+
+@pytest.mark.parametrize("value", [0.0, LEAST_CONFIDENCE - 0.01])
+def test_an_empty_mask_gives_no_prompts(value):
+    found = select_points(np.full((40, 60), value, np.float32), flat(), 3)
+    assert found.shape == (0, 2)
+    assert found.dtype == np.float32
+
+
+def test_pixels_without_a_surface_are_never_selected():
+    confidence = np.zeros((40, 60), np.float32)
+    confidence[10:30, 10:50] = 0.7
+    confidence[20, 30] = 1.0
+    points = flat()
+    points[15:25, 25:35] = np.nan
+    found = select_points(confidence, points, 10)
+    assert len(found) > 1
+    for x, y in found:
+        assert np.isfinite(points[int(y), int(x)]).all()
+    points[:] = np.nan
+    assert len(select_points(confidence, points, 10)) == 0
