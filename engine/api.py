@@ -435,6 +435,9 @@ def segment_capture(
         prompts_for(prompt, view, (view.camera.width, view.camera.height), options.seed)
     else:
         read_drawing(prompt.mask, view)
+    if request.segmenter != "auto" or request.weights is not None:
+        # So is a segmenter that isn't there. It is made again later: a large one shouldn't fill memory meanwhile.
+        make_segmenter(request.segmenter, pick_device(options.device).type, options.cache, request.weights)
     workspace, trained = open_workspace(capture, options, request, job)
     done = segment(workspace, prompt, request, options, job)
     done.report["field_folder"] = str(trained.folder.absolute())

@@ -43,7 +43,8 @@ class PixelPool:
     def __init__(self, cameras: Sequence[Camera], images: Sequence[np.ndarray], device: torch.device) -> None:
         self.device = device
         lenses: dict[tuple[object, ...], int] = {}
-        directions, colours, offsets, lens_offsets, view_lens = [], [], [0], [0], []
+        directions, colours, offsets, lens_offsets = [], [], [0], [0]
+        view_lens: list[int] = []
         for camera, image in zip(cameras, images, strict=True):
             if image.shape[:2] != (camera.height, camera.width):
                 raise ValueError(f"image {image.shape[:2]} and camera {(camera.height, camera.width)} differ in size")
