@@ -28,7 +28,7 @@ def drawing(path: Path, size: tuple[int, int] = FULL, row: int | None = 20, valu
 def test_points_and_boxes_are_scaled_to_the_working_size():
     prompt = UserPrompt("a", ((10.0, 20.0, 1), (79.0, 59.0, 0)), (8.0, 6.0, 40.0, 30.0))
     found = prompts_for(prompt, VIEW, (40, 30), 0)
-    np.testing.assert_allclose(found.points_px, [[5, 10], [39.5, 29.5]])
+    np.testing.assert_allclose(found.points_px, np.array([[5, 10], [39.5, 29.5]]))
     assert found.labels.tolist() == [1, 0]
     assert found.box_px is not None
     np.testing.assert_allclose(found.box_px, [4, 3, 20, 15])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -137,7 +139,7 @@ def crossing(count: int = 16, seed: int = 0) -> tuple[Tensor, Tensor]:
     return rays_o, torch.tensor([-1.0, 0.0, 0.0]).expand(count, 3)
 
 
-def edges_in(grid: OccupancyGrid, fine: int = 32, **kw: object) -> Tensor:
+def edges_in(grid: OccupancyGrid, fine: int = 32, **kw: Any) -> Tensor:
     """x of the edges [R, fine + 1]."""
     rays_o, rays_d = crossing()
     stretch = stretch_of_rays(grid.space, rays_o, rays_d, 1e-3)
