@@ -218,6 +218,8 @@ def doctor(cache: CacheDir = None, as_json: AsJson = False) -> None:
 
     def show(result: dict[str, Any]) -> None:
         table = Table(show_header=False, box=None, pad_edge=False)
+        for _ in range(4):
+            table.add_column(overflow="fold")
         for finding in result["findings"]:
             mark = {True: "ok", False: "MISSING", None: "-"}[finding["ok"]]
             table.add_row(mark, finding["name"], finding["detail"], finding["cure"])

@@ -13,7 +13,7 @@ from sa3d_blender.protocol.errors import CaptureError
 FORWARD_ANGLE = 35.0  # degrees: viewing directions all within this of their mean look at a front, not around something
 INWARD_SHARE = 0.5  # of the nearest cameras' distance: the box ends before it reaches them
 SEEN_SHARE = 1.7  # of half of what a photo spans at that point: a long lens sees nothing of a larger box
-SYNTHETIC_SIDE = 1.3  # half side of nerf_synthetic's scenes, whose objects are known to lie within +-1.3 units
+SYNTHETIC_SIDE = 1.5  # half side of nerf_synthetic's scenes, whose objects are known to lie within +-1.5 units
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def scene_box(capture: Capture) -> SceneBox:
     * Photos with alpha (``nerf_synthetic``): a cube around the point all cameras look at, or the known one.
     * Viewing directions within ``FORWARD_ANGLE`` of their mean: the box around what the cameras see between the
     near and far
-      distances, cut at twice the near distance where far is much farther (the rest is left to the contraction).
+      distances, cut at three times the near distance where far is much farther (the rest is left to the contraction).
     * Else: a cube around the point all cameras look at, which ends before the nearest tenth of the cameras, and not
       far beyond what the photos show around that point.
     * Where that point lies behind most cameras, they look outward from a room's middle: the box around the cameras,

@@ -88,7 +88,9 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         RuntimeError,
         safetensors.SafetensorError,
     ) as error:
-        raise FieldError(f"The field in {folder} is damaged ({str(error).splitlines()[0]}).", again) from error
+        raise FieldError(
+            f"The field in {folder} is damaged ({(str(error).splitlines() or [type(error).__name__])[0]}).", again
+        ) from error
     model = model.to(device).eval()
     grid = build_grid(model, training.occupancy_side)
     return TrainedField(model, grid, box, training, meaning["quality"], heldout, history)
