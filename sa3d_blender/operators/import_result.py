@@ -10,6 +10,7 @@ from bpy_extras.io_utils import ImportHelper
 from ..protocol.errors import Sa3dError
 from ..scene.build import build_scene
 from ..scene.look import show_colours
+from ..scene.obstacles import hide_obstacles
 
 __all__ = ["SA3D_OT_import_result", "register", "unregister"]
 
@@ -28,6 +29,11 @@ class SA3D_OT_import_result(bpy.types.Operator, ImportHelper):
         description="Turn the 3D viewports to the photo that was clicked, and show vertex colours",
         default=True,
     )
+    hide_in_the_way: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Hide What Is in the Way",
+        description="Hide objects that stand where the capture is; the eye in the Outliner shows them again",
+        default=True,
+    )
 
     def execute(self, context: Any) -> set[str]:
         """Builds the scene; what is wrong with the file is said in one sentence."""
@@ -40,9 +46,12 @@ class SA3D_OT_import_result(bpy.types.Operator, ImportHelper):
             return {"CANCELLED"}
         if self.look_through and context.screen is not None:
             show_colours(context.screen, through_camera=True)
+        hidden = hide_obstacles(capture) if self.hide_in_the_way else []
         missing = capture["sa3d_missing_photos"]
         if missing:
             self.report({"WARNING"}, f"{missing} photos are not where the result says; their cameras show none")
+        elif hidden:
+            self.report({"INFO"}, f"Imported {capture.name} and hid {', '.join(hidden)}, which stood in the way")
         else:
             self.report({"INFO"}, f"Imported {capture.name}")
         return {"FINISHED"}

@@ -87,12 +87,17 @@ def tried(path):
         return str(fault)
 seen["wrong"] = tried(archive)
 seen["unchanged"] = before == [o.name for o in bpy.data.objects] and not bpy.data.collections.get("Capture: tiny")
+bpy.ops.mesh.primitive_cube_add(size=1, location=(50, 0, 0))
+bpy.context.object.name = "far away"
+before.append("far away")
 seen["right"] = tried(scene)
+seen["hidden"] = sorted(o.name for o in bpy.data.objects if o.hide_get())
 capture = bpy.data.collections["Capture: tiny"]
 seen["objects"] = sorted(o.name for o in capture.all_objects)
 seen["missing"] = capture["sa3d_missing_photos"]
 seen["kept"] = set(before) <= {o.name for o in bpy.data.objects}
 seen["again"] = tried(scene)
+seen["hidden_again"] = sorted(o.name for o in bpy.data.objects if o.hide_get())
 seen["captures"] = sorted(c.name for c in bpy.data.collections if c.name.startswith("Capture"))
 menu = bpy.types.TOPBAR_MT_file_import
 drawn = lambda: sum("sa3d" in f.__module__ for f in menu._dyn_ui_initialize())
@@ -126,6 +131,8 @@ def test_it_installs_imports_a_result_and_goes_away(archive, tmp_path):
     assert seen["right"] == ["FINISHED"] and seen["kept"]
     assert seen["objects"] == ["box", "p", "p this", "q"]
     assert seen["missing"] == 1
+    # The cube of Blender's start-up file stands around the box; what stands elsewhere or was imported stays.
+    assert seen["hidden"] == seen["hidden_again"] == ["Cube"]
     assert seen["captures"] == ["Capture: tiny", "Capture: tiny.001"]  # a second import stands beside the first
     assert seen["menu"] == 1
     assert seen["menu_after"] == 0 and not seen["operator_after"]
