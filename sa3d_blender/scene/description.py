@@ -79,8 +79,13 @@ class SceneDescription:
 
 
 def read_description(path: Path | str) -> SceneDescription:
-    """Reads scene.json. Mesh paths in it are relative to it. Raises StorageError where anything in it is wrong."""
+    """Reads scene.json; ``path`` may be its folder too. Mesh paths in it are relative to it.
+
+    Raises StorageError where anything in it is wrong.
+    """
     path = Path(path).absolute()
+    if path.is_dir():
+        path = path / "scene.json"
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except OSError as fault:

@@ -322,6 +322,13 @@ def test_a_wrong_description_is_named_in_one_sentence(tmp_path, change, said):
     assert caught.value.what.endswith(".") and "\n" not in caught.value.what and caught.value.cure
 
 
+def test_the_folder_of_a_result_stands_for_its_description(tmp_path):
+    path = write_result(tmp_path / "in")
+    assert read_description(path.parent) == read_description(path)
+    with pytest.raises(StorageError, match=r"scene\.json can't be read"):
+        read_description(tmp_path)
+
+
 @needs_bpy
 def test_the_command_line_says_what_is_wrong_and_leaves_nothing(tmp_path):
     path = write_result(tmp_path / "in")
