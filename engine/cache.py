@@ -18,10 +18,14 @@ import platformdirs
 
 from engine.captures.capture import Capture
 from engine.captures.images import photo_key
-from sa3d_blender.protocol.errors import StorageError
+from sa3d_blender.protocol.errors import CaptureError, StorageError
 
 LEFTOVER = ".partial-"
 STALE_SECONDS = 24 * 3600.0
+PHOTO_HASHES = "photo-hashes.json"
+# Marks a folder as a cache, for clear() and for programs that make backups (bford.info/cachedir).
+TAG = "CACHEDIR.TAG"
+TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# What sa3d can make again.\n"
 
 
 def cache_root(option: Path | None = None) -> Path:
@@ -105,6 +109,9 @@ class Cache:
         path = self.root / kind / key
         with storage_errors(path):
             path.mkdir(parents=True, exist_ok=True)
+            tag = path.parent / TAG
+            if not tag.exists():
+                tag.write_text(TAG_TEXT, encoding="utf-8")
             for leftover in path.glob(LEFTOVER + "*"):
                 if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
                     leftover.unlink(missing_ok=True)
@@ -113,19 +120,19 @@ class Cache:
     def capture_key(self, capture: Capture) -> str:
         """Names the content of a capture: cameras and photos, not where they lie.
 
-        Hashes are remembered by size and time.
+        Hashes are remembered by size and time. Raises CaptureError where a photo has gone since the capture was read.
         """
-        memo_path = self.root / "photo-hashes.json"
-        memo: dict[str, str] = {}
-        if memo_path.exists():
-            try:
-                memo = json.loads(memo_path.read_text(encoding="utf-8"))
-            except (OSError, ValueError):
-                memo = {}  # only a memory of hashes: they are made again
+        memo_path = self.root / PHOTO_HASHES
+        memo = _remembered(memo_path)
         fresh = dict(memo)
         digest = hashlib.sha256()
         for view in capture.views:
-            stat = view.image_path.stat()
+            try:
+                stat = view.image_path.stat()
+            except OSError as error:
+                raise CaptureError(
+                    f"The photo {view.name} can't be read: {error.strerror}.", "Put it back, or load the capture again."
+                ) from error
             mark = f"{view.image_path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
             if mark not in fresh:
                 fresh[mark] = photo_key(view.image_path)
@@ -134,6 +141,9 @@ class Cache:
             digest.update(f"{view.name}|{view.split}|{c.model}|{fresh[mark]}|".encode())
             digest.update(np.array(numbers, np.float64).tobytes())
             digest.update(np.asarray(c.world_from_camera, np.float64).tobytes())
+            # The scene's box, and with it the field, depends on it.
+            if view.near_far is not None:
+                digest.update(np.array(view.near_far, np.float64).tobytes())
         if fresh != memo:
             write_json(memo_path, fresh)
         return digest.hexdigest()[:32]
@@ -143,7 +153,21 @@ class Cache:
         return sum(p.stat().st_size for p in self.root.rglob("*") if p.is_file()) if self.root.exists() else 0
 
     def clear(self) -> None:
-        """Removes what is cached."""
-        if self.root.exists():
-            with storage_errors(self.root):
-                shutil.rmtree(self.root)
+        """Removes what folder() made and the remembered hashes. Weights and files of other programs stay."""
+        if not self.root.exists():
+            return
+        with storage_errors(self.root):
+            for tag in self.root.glob(f"*/{TAG}"):
+                shutil.rmtree(tag.parent)
+            (self.root / PHOTO_HASHES).unlink(missing_ok=True)
+
+
+def _remembered(memo_path: Path) -> dict[str, str]:
+    """The hashes written there. It is only a memory: where it is damaged they are made again."""
+    try:
+        found = json.loads(memo_path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {mark: key for mark, key in found.items() if isinstance(key, str)}

@@ -28,12 +28,13 @@ class ConsoleListener:
         self.console = Console(stderr=True, highlight=False)
         self.live = self.console.is_terminal
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            # No markup in words that come from files: "[/a]" in a photo's name is no tag.
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f}%"),
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
-            TextColumn("[dim]{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", style="dim", markup=False),
             console=self.console,
         )
         self.task: TaskID | None = None

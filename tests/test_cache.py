@@ -18,7 +18,7 @@ from tiny_capture import TinyCapture
 
 from engine.cache import LEFTOVER, STALE_SECONDS, Cache, atomic_file, cache_root, storage_errors, write_json
 from engine.captures.load import load_capture
-from sa3d_blender.protocol.errors import StorageError
+from sa3d_blender.protocol.errors import CaptureError, StorageError
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -97,20 +97,29 @@ def test_the_key_of_a_capture_changes_with_its_cameras_and_its_split(copied, tmp
     moved = view.camera.world_from_camera.copy()
     moved[0, 3] += 1e-9
     others = [
+        replace(view, near_far=(0.1, 9.0)),
         replace(view, camera=replace(view.camera, world_from_camera=moved)),
         replace(view, camera=replace(view.camera, fl_x=view.camera.fl_x + 1e-9)),
         replace(view, split="test"),
     ]
     keys = {cache.capture_key(replace(capture, views=(other, *capture.views[1:]))) for other in others}
-    assert len(keys | {cache.capture_key(capture)}) == 4
+    assert len(keys | {cache.capture_key(capture)}) == 5
 
 
-def test_a_damaged_memory_of_hashes_is_made_again(copied, tmp_path):
+@pytest.mark.parametrize("damage", ["{half", "[1]", '{"mark": 3}'])
+def test_a_damaged_memory_of_hashes_is_made_again(copied, tmp_path, damage):
     cache, capture = Cache(tmp_path / "c"), load_capture(copied)
     before = cache.capture_key(capture)
-    (cache.root / "photo-hashes.json").write_text("{half")
+    (cache.root / "photo-hashes.json").write_text(damage)
     assert cache.capture_key(capture) == before
-    json.loads((cache.root / "photo-hashes.json").read_text())
+    assert len(json.loads((cache.root / "photo-hashes.json").read_text())) == len(capture)
+
+
+def test_a_photo_that_has_gone_since_is_told_in_a_sentence(copied, tmp_path):
+    capture = load_capture(copied)
+    (copied / "images" / "002.png").unlink()
+    with pytest.raises(CaptureError, match=r"images/002\.png"):
+        Cache(tmp_path / "c").capture_key(capture)
 
 
 def test_the_cache_lies_where_the_option_says_else_the_environment_else_the_users(monkeypatch, tmp_path):
@@ -139,7 +148,22 @@ def test_the_cache_knows_its_size_and_can_be_cleared(tmp_path):
     cache = Cache(tmp_path / "c")
     assert cache.size_bytes() == 0
     (cache.folder("fields", "key") / "x").write_bytes(b"12345")
-    assert cache.size_bytes() == 5
+    size = cache.size_bytes()
+    (cache.folder("fields", "other") / "x").write_bytes(b"12345")
+    assert cache.size_bytes() == size + 5
     cache.clear()
-    assert not cache.root.exists()
+    assert cache.size_bytes() == 0
     cache.clear()  # nothing to do is no fault
+    Cache(tmp_path / "never made").clear()
+
+
+def test_clearing_a_cache_in_a_folder_of_the_users_leaves_their_files_and_the_weights(tmp_path):
+    (tmp_path / "holidays").mkdir()
+    kept = [tmp_path / "thesis.txt", tmp_path / "holidays" / "photo.jpg", tmp_path / "weights" / "sam.pth"]
+    kept[2].parent.mkdir()
+    for path in kept:
+        path.write_text("theirs")
+    cache = Cache(tmp_path)
+    cache.folder("fields", "key")
+    cache.clear()
+    assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(kept)
