@@ -11,6 +11,13 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from engine.progress import Report
 
 SECONDS_BETWEEN_LINES = 5.0
+TABLE_WIDTH = 110
+
+
+def table_console() -> Console:
+    """Standard output for tables of figures: never so narrow that a figure is cut, even in a pipe."""
+    console = Console()
+    return console if console.width >= TABLE_WIDTH else Console(width=TABLE_WIDTH)
 
 
 def readable_seconds(seconds: float | None) -> str:

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 from engine.api import Options, Segmented, SegmentOptions, open_workspace, segment, single_view_baseline, write_result
 from engine.cache import write_json
 from engine.captures.load import load_capture
+from engine.console import table_console
 from engine.contact_sheet import Tile, contact_sheet, draw_prompts, overlay_mask
 from engine.evaluation.metrics import chamfer_distance, f_score
 from engine.evaluation.protocols import compare_masks, render_all
@@ -236,7 +236,7 @@ def print_demo_table(report: dict[str, Any]) -> None:
             f"{row['f_score']['score']:.3f}",
             f"{row['seconds']:.0f}",
         )
-    console = Console()
+    console = table_console()
     console.print(table)
     stages = Table(title="Seconds per stage")
     stages.add_column("stage")

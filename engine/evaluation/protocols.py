@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from rich.console import Console
 from rich.table import Table
 
 from engine.api import Options, SegmentOptions, make_mesh, open_workspace, single_view_baseline
 from engine.captures.load import find_view, load_capture
+from engine.console import table_console
 from engine.devices import pick_device
 from engine.evaluation.metrics import boundary_iou, chamfer_distance, f_score, iou, pixel_accuracy
 from engine.evaluation.truth import Truth, read_truth
@@ -115,4 +115,4 @@ def print_masks_table(result: dict[str, Any]) -> None:
         table.add_row(name, *values, chamfer, score, f"{row['seconds']:.0f}")
     table.add_section()
     table.add_row("mean", f"{result['mean_iou']:.3f}")
-    Console().print(table)
+    table_console().print(table)
