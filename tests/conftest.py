@@ -21,7 +21,23 @@ from engine.segmenters.base import Segmenter  # noqa: E402
 for _protocol in (RadianceField, Segmenter):
     typing.runtime_checkable(_protocol)
 
-CAPTURES = Path(os.environ.get("SA3D_CAPTURES", Path(__file__).resolve().parents[2] / "shared" / "captures"))
+ROOT = Path(__file__).resolve().parents[1]
+CAPTURES = Path(os.environ.get("SA3D_CAPTURES", ROOT.parent / "shared" / "captures"))
+
+
+class RootIsNoPackage:
+    """Keeps pytest from importing the ``__init__.py`` that Blender wants at the root.
+
+    It would import it by the checkout's name, and so fail wherever that is no name in Python ("sa3d-blender").
+    """
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collect_directory(self, path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        return pytest.Dir.from_parent(parent, path=path) if path == ROOT else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(RootIsNoPackage())
 
 
 @pytest.fixture(scope="session")

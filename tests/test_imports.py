@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-# bpy and the modules that exist only inside Blender.
+# bpy and the modules that exist only inside Blender (_cycles: how its renderer was built).
 BLENDER = frozenset(
-    {"addon_utils", "blf", "bmesh", "bpy", "bpy_extras", "gpu", "gpu_extras", "mathutils", "nodeitems_utils"}
+    {"_cycles", "addon_utils", "blf", "bmesh", "bpy", "bpy_extras", "gpu", "gpu_extras", "mathutils", "nodeitems_utils"}
 )
 STDLIB = frozenset(sys.stdlib_module_names) | {"__future__"}
 TOP_LEVEL = frozenset(
@@ -122,6 +122,11 @@ def test_the_protocol_can_be_imported_where_there_is_no_blender():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "False"
+
+
+def test_the_tests_do_not_depend_on_the_name_of_the_checkouts_folder(request):
+    packages = [node.path for node in request.node.listchain() if isinstance(node, pytest.Package)]
+    assert packages == []
 
 
 def test_only_named_things_lie_at_the_top_level():
