@@ -11,7 +11,8 @@ from engine.captures.capture import Capture
 from sa3d_blender.protocol.errors import CaptureError
 
 FORWARD_ANGLE = 35.0  # degrees: viewing directions all within this of their mean look at a front, not around something
-INWARD_SHARE = 0.5  # of the nearest cameras' distance: the box ends before it reaches them
+INWARD_SHARE = 0.5  # of the usual camera's distance: what photos are taken of fills about the middle half of the way
+CLOSE_SHARE = 0.8  # of the nearest cameras' distance: the box ends before it reaches them
 SEEN_SHARE = 1.7  # of half of what a photo spans at that point: a long lens sees nothing of a larger box
 SYNTHETIC_SIDE = 1.5  # half side of nerf_synthetic's scenes, whose objects are known to lie within +-1.5 units
 
@@ -77,7 +78,9 @@ def scene_box(capture: Capture) -> SceneBox:
     distance = np.linalg.norm(positions - centre, axis=1)
     spans = [max(v.camera.width / v.camera.fl_x, v.camera.height / v.camera.fl_y) / 2 for v in capture.views]
     half = min(
-        INWARD_SHARE * float(np.percentile(distance, 10)), SEEN_SHARE * float(np.median(np.array(spans) * distance))
+        INWARD_SHARE * float(np.median(distance)),
+        CLOSE_SHARE * float(np.percentile(distance, 10)),
+        SEEN_SHARE * float(np.median(np.array(spans) * distance)),
     )
     if not np.isfinite(half) or half <= 0:
         raise CaptureError("The cameras all stand where they look at.", "Check the capture's poses.")
