@@ -268,7 +268,9 @@ def segment(workspace: Workspace, prompt: UserPrompt, request: SegmentOptions, o
     workspace.prepare(job)
     with job.stage("Segmenting the prompted view"):
         mask, score = first_mask(workspace, view, prompt, segmenter, options.seed)
-    lifted = lift(workspace.scene(), view, mask, segmenter, request.lifting, job, score)
+    refused = [place["point_world"] for place in prompt_places(workspace, prompt) if place["label"] == 0]
+    known = np.array([place for place in refused if place is not None], np.float64).reshape(-1, 3)
+    lifted = lift(workspace.scene(), view, mask, segmenter, request.lifting, job, score, known)
     values = lifted.probability()
     masks = {}
     with job.stage("Rendering masks", len(workspace.views)) as stage:

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 
 from engine.captures.capture import View
+from engine.captures.rays import project
 from engine.lifting.evidence import Evidence, contribution_of, probability, seen
 from engine.lifting.geometry import surface_normals, surface_points
 from engine.lifting.projection import ViewOperator
@@ -70,6 +71,7 @@ class Lifted:
     evidence: Evidence
     settings: LiftingSettings
     views: dict[str, ViewResult] = field(default_factory=dict)
+    refused: Float[np.ndarray, "k 3"] = field(default_factory=lambda: np.zeros((0, 3)))
 
     def probability(self) -> Float[np.ndarray, " n"]:
         """Of each occupied voxel to be the object's; above one half exactly where F > lambda B."""
@@ -122,6 +124,24 @@ def rendered_mask(operator: ViewOperator, values: Float[np.ndarray, " n"]) -> Fl
     return np.clip(operator.render(values) / np.maximum(operator.opacity, 0.1), 0, 1)
 
 
+def visible_points(
+    operator: ViewOperator, points_world: Float[np.ndarray, "k 3"], tolerance: float = 0.02
+) -> Float[np.ndarray, "n 2"]:
+    """Where a view sees world points, in its operator's pixels; without those that are hidden or out of the picture.
+
+    A point counts as seen where the view's depth agrees with its own to within ``tolerance``, relatively.
+    """
+    if len(points_world) == 0:
+        return np.zeros((0, 2), np.float32)
+    pixels, depths = project(operator.camera, points_world)
+    height, width = operator.opacity.shape
+    inside = np.isfinite(pixels).all(1) & (depths > 0)
+    inside &= (pixels >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
+    pixels, depths = pixels[inside], depths[inside]
+    found = operator.depth[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]
+    return pixels[np.abs(found - depths) < tolerance * depths].astype(np.float32)
+
+
 def soft_iou(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"], where: np.ndarray | None = None) -> float:
     """IoU of two masks at one half, over the pixels of ``where`` if given."""
     p, q = a > 0.5, b > 0.5
@@ -171,18 +191,20 @@ def lift(
     settings: LiftingSettings,
     job: Job,
     start_score: float | None = None,
+    refused: Float[np.ndarray, "k 3"] | None = None,
 ) -> Lifted:
     """Carries the mask of one view into 3D, over all the others.
 
     Args:
         start: the prompted view; ``mask`` [H, W] in [0, 1] is its 2D mask at any size.
         segmenter: asked once for each of the other views and sweep.
+        refused: world points under the user's "not this" clicks; views that see them get them as negative prompts.
 
     Raises:
         LiftingError: the mask lies where the field has nothing.
     """
     evidence = Evidence(scene.voxels)
-    lifted = Lifted(evidence, settings)
+    lifted = Lifted(evidence, settings, refused=np.zeros((0, 3)) if refused is None else refused)
     operator = scene.operator_of(start)
     evidence.put(start.stem, contribution_of(operator, resample(mask, operator.opacity.shape)))
     lifted.views[start.stem] = ViewResult("prompted", 1.0, start_score, mask)
@@ -239,9 +261,12 @@ def _visit(scene: Scene, view: View, lifted: Lifted, segmenter: Segmenter) -> Vi
 
     photo = scene.photo(view)
     height, width = photo.rgb.shape[:2]
-    points = points * np.array([width / operator.camera.width, height / operator.camera.height], np.float32)
+    scale = np.array([width / operator.camera.width, height / operator.camera.height], np.float32)
+    points = points * scale
     segmenter.set_image(photo)
-    prompts = Prompts(points, np.ones(len(points), np.int64))
+    against = visible_points(operator, lifted.refused) * scale
+    labels = np.concatenate([np.ones(len(points), np.int64), np.zeros(len(against), np.int64)])
+    prompts = Prompts(np.concatenate([points, against]), labels)
     if settings.hint:
         prompts = replace(prompts, mask=resample(hint, (height, width)))
     found = segmenter.predict(prompts)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 from tiny_capture import BALL_CENTRE, BALL_RADIUS
 
 from engine.captures.capture import Camera, View
@@ -20,7 +21,9 @@ from engine.lifting.loop import (
     share_of,
     soft_iou,
     views_outward,
+    visible_points,
 )
+from engine.lifting.projection import ViewOperator
 from engine.progress import Job
 from engine.segmenters.base import Photo, Prediction, Prompts
 from sa3d_blender.protocol.errors import LiftingError
@@ -219,3 +222,17 @@ def test_agreement_is_measured_at_one_half_where_asked():
     left[0] = True
     assert soft_iou(a, b, left) == pytest.approx(2 / 4)
     assert soft_iou(a * 0, b * 0) == 0.0
+
+
+def test_not_this_clicks_are_shown_to_the_views_that_see_them_and_to_no_other():
+    """A wall at depth 2 fills the picture of a camera at the origin that looks along -Z."""
+    camera = Camera(40, 30, 40.0, 40.0, 20.0, 15.0, np.eye(4))
+    operator = ViewOperator(
+        camera, scipy.sparse.csr_matrix((1200, 1), dtype=np.float32), np.ones((30, 40)), np.full((30, 40), 2.0)
+    )
+    on_the_wall, behind_it, in_front = [0.5, 0.25, -2.0], [0.5, 0.25, -3.0], [0.0, 0.0, -1.0]
+    beside, behind_the_camera = [4.0, 0.0, -2.0], [0.0, 0.0, 2.0]
+    points = np.array([on_the_wall, behind_it, in_front, beside, behind_the_camera])
+    found = visible_points(operator, points)
+    np.testing.assert_allclose(found, [[20 + 40 * 0.25, 15 - 40 * 0.125]], atol=1e-4)
+    assert visible_points(operator, np.zeros((0, 3))).shape == (0, 2)
