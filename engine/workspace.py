@@ -100,7 +100,7 @@ class Workspace:
 
     def scene(self) -> Scene:
         """What the lifting needs."""
-        return Scene(list(self.views.values()), self.operator, self._photo_and_key, self.voxels.count)
+        return Scene(list(self.views.values()), self.operator, self._photo_and_key, self.voxels.count, self.voxels)
 
     def _photo_and_key(self, view: View) -> tuple[Float[np.ndarray, "h w 3"], str]:
         stored = self.stored[view.stem]

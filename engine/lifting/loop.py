@@ -16,13 +16,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from scipy import ndimage
 
 from engine.captures.capture import View
 from engine.captures.rays import project
 from engine.lifting.evidence import Evidence, contribution_of, probability, seen
 from engine.lifting.geometry import surface_normals, surface_points
-from engine.lifting.projection import ViewOperator
+from engine.lifting.projection import ViewOperator, VoxelGrid
 from engine.lifting.prompting import select_points
 from engine.progress import Job
 from engine.segmenters.base import Photo, Prompts, Segmenter
@@ -31,6 +32,8 @@ from sa3d_blender.protocol.errors import LiftingError
 log = logging.getLogger(__name__)
 
 LEAST_PIXELS = 12  # of a rendered mask: with fewer the object does not show in that view
+ANCHOR = 0.3  # of the prompted view's evidence for a voxel: enough pixels of its mask stop there
+FIRM = 1.0  # F + B of a voxel that is surface and not haze: about one whole pixel over all views
 Verdict = Literal["prompted", "accepted", "rejected", "not visible"]
 
 
@@ -72,10 +75,49 @@ class Lifted:
     settings: LiftingSettings
     views: dict[str, ViewResult] = field(default_factory=dict)
     refused: Float[np.ndarray, "k 3"] = field(default_factory=lambda: np.zeros((0, 3)))
+    grid: VoxelGrid | None = None
+    start: str = ""
 
     def probability(self) -> Float[np.ndarray, " n"]:
-        """Of each occupied voxel to be the object's; above one half exactly where F > lambda B."""
-        return probability(self.evidence.foreground, self.evidence.background, self.settings.lam)
+        """Of each occupied voxel to be the object's.
+
+        Above one half where F > lambda B; 0 in parts that hang together with nothing that the prompted view shows (only
+        where the loop knows the voxels' grid).
+        """
+        foreground, background = self.evidence.foreground, self.evidence.background
+        values = probability(foreground, background, self.settings.lam)
+        first = self.evidence.contributions.get(self.start)
+        if self.grid is None or first is None:
+            return values
+        anchored = (first.foreground > ANCHOR) & (first.foreground > first.background)
+        return values * attached(self.grid, values > 0.5, foreground + background > FIRM, anchored)
+
+
+def attached(
+    grid: VoxelGrid,
+    object_voxels: Bool[np.ndarray, " n"],
+    firm: Bool[np.ndarray, " n"],
+    anchored: Bool[np.ndarray, " n"],
+) -> Bool[np.ndarray, " n"]:
+    """All voxels but those of stray parts: connected parts of the object that hold no anchored voxel.
+
+    Parts are connected through ``firm`` voxels only: the haze that every field has around silhouettes
+    bridges what is apart. Without a single anchored part nothing is stray.
+    """
+    solid = np.zeros(grid.shape, bool)
+    solid[grid.index >= 0] = object_voxels & firm
+    part, _ = ndimage.label(solid, np.ones((3, 3, 3)))
+    part = part[grid.index >= 0]
+    wanted = np.unique(part[anchored & (part > 0)])
+    if len(wanted) == 0:
+        return np.ones(len(object_voxels), bool)
+    stray = np.zeros(grid.shape, bool)
+    stray[grid.index >= 0] = (part > 0) & ~np.isin(part, wanted)
+    kept = np.zeros(grid.shape, bool)
+    kept[grid.index >= 0] = np.isin(part, wanted)
+    # the haze goes with the part that it surrounds
+    stray = ndimage.binary_dilation(stray, np.ones((3, 3, 3)), iterations=2) & ~kept
+    return ~stray[grid.index >= 0]
 
 
 class Scene:
@@ -87,6 +129,7 @@ class Scene:
             many pixels.
         photo_of: the photo, float32 [H, W, 3], and its content key.
         voxels: number of occupied voxels.
+        grid: where they are; with it, parts of the object that hang together with nothing the user showed are left out.
     """
 
     def __init__(
@@ -95,9 +138,10 @@ class Scene:
         operator_of: Callable[[View], ViewOperator],
         photo_of: Callable[[View], tuple[Float[np.ndarray, "h w 3"], str]],
         voxels: int,
+        grid: VoxelGrid | None = None,
     ) -> None:
         self.views: Mapping[str, View] = {view.stem: view for view in views}
-        self.operator_of, self.photo_of, self.voxels = operator_of, photo_of, voxels
+        self.operator_of, self.photo_of, self.voxels, self.grid = operator_of, photo_of, voxels, grid
 
     def photo(self, view: View) -> Photo:
         """The photo with the field's geometry, as a segmenter takes it."""
@@ -205,6 +249,7 @@ def lift(
     """
     evidence = Evidence(scene.voxels)
     lifted = Lifted(evidence, settings, refused=np.zeros((0, 3)) if refused is None else refused)
+    lifted.grid, lifted.start = scene.grid, start.stem
     operator = scene.operator_of(start)
     evidence.put(start.stem, contribution_of(operator, resample(mask, operator.opacity.shape)))
     lifted.views[start.stem] = ViewResult("prompted", 1.0, start_score, mask)
@@ -249,7 +294,7 @@ def _visit(scene: Scene, view: View, lifted: Lifted, segmenter: Segmenter) -> Vi
         evidence.remove(view.stem)  # a view must not prompt itself with its own earlier vote
     operator = scene.operator_of(view)
     foreground, background = evidence.foreground, evidence.background
-    confidence = rendered_mask(operator, probability(foreground, background, settings.lam))
+    confidence = rendered_mask(operator, lifted.probability())
     if int((confidence > 0.5).sum()) < LEAST_PIXELS:
         return ViewResult("not visible")
     points = select_points(confidence, surface_points(operator.camera, operator.depth), settings.prompts)

@@ -10,7 +10,7 @@ from sa3d_blender.demo.orbit import FOCAL_OVER_WIDTH
 REFERENCE_SIZE = (320, 240)
 CLICKS: dict[str, tuple[str, tuple[tuple[int, int], tuple[int, int]]]] = {
     "main": ("brick", ((64, 118), (66, 144))),
-    "second": ("vase", ((166, 92), (168, 107))),
+    "second": ("ball", ((225, 135), (210, 150))),
 }
 
 

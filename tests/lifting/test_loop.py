@@ -15,6 +15,7 @@ from engine.captures.capture import Camera, View
 from engine.lifting.evidence import seen
 from engine.lifting.loop import (
     LiftingSettings,
+    attached,
     lift,
     rendered_mask,
     resample,
@@ -23,7 +24,7 @@ from engine.lifting.loop import (
     views_outward,
     visible_points,
 )
-from engine.lifting.projection import ViewOperator
+from engine.lifting.projection import ViewOperator, VoxelGrid
 from engine.progress import Job
 from engine.segmenters.base import Photo, Prediction, Prompts
 from sa3d_blender.protocol.errors import LiftingError
@@ -236,3 +237,16 @@ def test_not_this_clicks_are_shown_to_the_views_that_see_them_and_to_no_other():
     found = visible_points(operator, points)
     np.testing.assert_allclose(found, [[20 + 40 * 0.25, 15 - 40 * 0.125]], atol=1e-4)
     assert visible_points(operator, np.zeros((0, 3))).shape == (0, 2)
+
+
+def test_parts_of_the_object_that_nothing_connects_with_what_the_user_showed_are_left_out():
+    """Two solid blocks, a bridge of haze between them; only the left block holds an anchored voxel."""
+    grid = VoxelGrid(np.arange(20 * 4 * 4, dtype=np.int32).reshape(20, 4, 4), np.array([[0.0] * 3, [1.0] * 3]))
+    along = np.argwhere(grid.index >= 0)[:, 0]
+    left, right = along < 6, along >= 14
+    everything, firm = np.ones(grid.count, bool), left | right
+    kept = attached(grid, everything, firm, anchored=along == 2)
+    assert kept[left].all()
+    assert not kept[right].any()
+    assert attached(grid, everything, firm, anchored=(along == 2) | (along == 17)).all()
+    assert attached(grid, everything, firm, anchored=np.zeros(grid.count, bool)).all()
