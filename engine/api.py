@@ -26,7 +26,8 @@ from engine.fields.checkpoint import has_field, load_field, save_field
 from engine.fields.training import PRESETS, TrainedField, TrainingSettings, measure_heldout, train_field
 from engine.lifting.evidence import Evidence, probability, seen
 from engine.lifting.geometry import connected_surface, surface_points
-from engine.lifting.loop import Lifted, LiftingSettings, lift, resample
+from engine.lifting.loop import Lifted, lift, resample
+from engine.lifting.settings import LiftingSettings
 from engine.meshing.colours import PhotoForColour
 from engine.meshing.export import write_glb
 from engine.meshing.from_field import DepthView, SurfaceSettings, object_mesh

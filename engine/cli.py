@@ -158,7 +158,7 @@ def segment(
 ) -> None:
     """Segments an object in 3D from prompts in one view; trains a field first if there is none."""
     from engine import api
-    from engine.lifting.loop import LiftingSettings
+    from engine.lifting.settings import LiftingSettings
     from engine.prompts import UserPrompt
 
     if text is not None:
@@ -250,7 +250,7 @@ def evaluate_masks(
     """Gives the true mask of one view and compares all others with the truth (masks/, objects.json, meshes/)."""
     from engine import api
     from engine.evaluation.protocols import evaluate_reference_masks, print_masks_table
-    from engine.lifting.loop import LiftingSettings
+    from engine.lifting.settings import LiftingSettings
 
     request = api.SegmentOptions(quality, segmenter, lifting=LiftingSettings(lam=lam, tau=tau, prompts=prompts))
 

@@ -25,6 +25,7 @@ from engine.lifting.evidence import Evidence, contribution_of, probability, seen
 from engine.lifting.geometry import surface_normals, surface_points
 from engine.lifting.projection import ViewOperator, VoxelGrid
 from engine.lifting.prompting import select_points
+from engine.lifting.settings import LiftingSettings
 from engine.progress import Job
 from engine.segmenters.base import Photo, Prompts, Segmenter
 from sa3d_blender.protocol.errors import LiftingError
@@ -35,23 +36,6 @@ LEAST_PIXELS = 12  # of a rendered mask: with fewer the object does not show in 
 ANCHOR = 0.3  # of the prompted view's evidence for a voxel: enough pixels of its mask stop there
 FIRM = 1.0  # F + B of a voxel that is surface and not haze: about one whole pixel over all views
 Verdict = Literal["prompted", "accepted", "rejected", "not visible"]
-
-
-@dataclass(frozen=True)
-class LiftingSettings:
-    """The paper's knobs. ``lam`` weighs evidence against, ``tau`` is the least IoU of an accepted view,
-    ``prompts`` is n_p.
-
-    ``views`` is the share of the views that vote (the masks are rendered for all of them). With ``hint``
-    the segmenter is also given the rendered mask, one half where no view has looked yet.
-    """
-
-    lam: float = 1.0
-    tau: float = 0.5
-    prompts: int = 3
-    views: float = 1.0
-    hint: bool = True
-    sweeps: int = 1
 
 
 @dataclass(frozen=True)

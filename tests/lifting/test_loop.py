@@ -14,7 +14,6 @@ from tiny_capture import BALL_CENTRE, BALL_RADIUS
 from engine.captures.capture import Camera, View
 from engine.lifting.evidence import seen
 from engine.lifting.loop import (
-    LiftingSettings,
     attached,
     lift,
     rendered_mask,
@@ -25,6 +24,7 @@ from engine.lifting.loop import (
     visible_points,
 )
 from engine.lifting.projection import ViewOperator, VoxelGrid
+from engine.lifting.settings import LiftingSettings
 from engine.progress import Job
 from engine.segmenters.base import Photo, Prediction, Prompts
 from sa3d_blender.protocol.errors import LiftingError

@@ -1,0 +1,61 @@
+"""The knobs of the lifting: the paper's own, and a switch for each thing in which we differ from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+RuleName = Literal["ours", "paper"]
+OrderName = Literal["overlap", "name"]
+
+
+@dataclass(frozen=True)
+class LiftingSettings:
+    """How masks of single views become an object in 3D.
+
+    The paper's knobs: ``lam`` (lambda) weighs evidence against the object, ``tau`` is the least IoU of an accepted view,
+    ``prompts`` is n_p, ``views`` the share of the views that vote (masks are rendered for all of them), ``decay`` the 3D
+    decay of the confidence around selected points (Eq. 7 and 8).
+
+    Ours, each of which can be switched off to measure it:
+
+    - ``rule``: "ours" reads the evidence as a probability, normalised by opacity; "paper" as ``V = F - lambda B > 0``.
+    - ``order``: "overlap" walks outward from the prompted view by what views see in common; "name" takes file names.
+    - ``hint``: the segmenter also gets the rendered mask, one half where no view has looked yet.
+    - ``negatives``: negative points on what was voted out and on other objects.
+    - ``boxes``: the segmenter also gets the rendered mask's bounding box.
+    - ``second_chance``: rejected views are tried again at the end, ``sweeps``: how often all views are visited.
+    - ``anchored``: parts that hang together with nothing the prompted view shows are left out.
+    - ``two_pass``: what the prompted view shows as misclassified becomes a second object that supplies negatives
+      (appendix B).
+    - ``boundary``: a graph cut on the voxels moves the object's surface to edges of colour, normal and density.
+    """
+
+    lam: float = 1.0
+    tau: float = 0.5
+    prompts: int = 3
+    views: float = 1.0
+    decay: bool = True
+    rule: RuleName = "ours"
+    order: OrderName = "overlap"
+    hint: bool = True
+    negatives: bool = True
+    boxes: bool = False
+    second_chance: bool = True
+    sweeps: int = 1
+    anchored: bool = True
+    two_pass: bool = False
+    boundary: bool = True
+
+
+# The method exactly as published: its constants, its rule V > 0, its order, and none of what we added.
+PAPER = LiftingSettings(
+    lam=0.15,
+    rule="paper",
+    order="name",
+    hint=False,
+    negatives=False,
+    second_chance=False,
+    anchored=False,
+    boundary=False,
+)
