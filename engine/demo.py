@@ -22,13 +22,13 @@ import numpy as np
 from PIL import Image
 from rich.table import Table
 
-from engine.api import Options, Segmented, SegmentOptions, open_workspace, segment, single_view_baseline, write_result
+from engine.api import Options, Segmented, SegmentOptions, open_workspace, render_masks, segment, write_result
 from engine.cache import write_json
 from engine.captures.load import load_capture
 from engine.console import table_console
 from engine.contact_sheet import Tile, contact_sheet, draw_prompts, overlay_mask
 from engine.evaluation.metrics import chamfer_distance, f_score
-from engine.evaluation.protocols import compare_masks, render_all
+from engine.evaluation.protocols import compare_masks
 from engine.evaluation.truth import Truth, read_truth
 from engine.progress import Job
 from engine.prompts import UserPrompt
@@ -153,7 +153,7 @@ def run_demo(out: Path, views: int, options: Options, job: Job) -> dict[str, Any
 def _compare(workspace: Workspace, done: Segmented, truth: Truth, name: str, prompt: UserPrompt) -> dict[str, Any]:
     stem = next(s for s, v in workspace.views.items() if v.name.endswith(prompt.view) or s == prompt.view)
     found = compare_masks(done.masks, truth, name, stem)
-    alone = compare_masks(render_all(workspace, single_view_baseline(done.lifted, stem)), truth, name, stem)
+    alone = compare_masks(render_masks(workspace, done.lifted.single_view(), Job()), truth, name, stem)
     chamfer, score = chamfer_distance(done.mesh, truth.mesh(name)), f_score(done.mesh, truth.mesh(name))
     return {
         "iou": found["iou"],
@@ -198,10 +198,9 @@ def _sheet(
     photo = workspace.photo(stem)
     points = np.array([p[:2] for p in prompt.points], np.float32)
     labels = np.array([p[2] for p in prompt.points])
-    first = done.lifted.views[stem].mask
+    first = done.lifted.seed.mask
     tiles = [Tile(f"Photo {stem} and two clicks", draw_prompts(photo, points, labels))]
-    if first is not None:
-        tiles.append(Tile("2D mask from the clicks", overlay_mask(photo, first, (255, 150, 30))))
+    tiles.append(Tile("2D mask from the clicks", overlay_mask(photo, first, (255, 150, 30))))
     others = [s for s in workspace.views if s != stem and done.masks[s].max() > 0.5]
     for other in [others[i] for i in np.linspace(0, len(others) - 1, SHEET_VIEWS).astype(int)]:
         result = done.lifted.views.get(other)

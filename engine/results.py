@@ -8,6 +8,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -18,7 +19,8 @@ from safetensors.numpy import load_file, save_file
 from engine import __version__
 from engine.cache import atomic_file
 from engine.captures.capture import View
-from engine.lifting.projection import VoxelGrid
+from engine.lifting.store import StoredObject, from_arrays, to_arrays
+from engine.lifting.voxels import VoxelGrid
 from sa3d_blender.protocol.errors import StorageError
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "trimesh", "segment-anything", "safetensors")
@@ -26,12 +28,10 @@ REPORT, MESH, EVIDENCE, SCENE, MASKS = "report.json", "object.glb", "object.safe
 
 
 @dataclass(frozen=True)
-class StoredEvidence:
-    """An object as it was lifted: F and B on the voxels of a field, and the weight lambda of B."""
+class ObjectFile:
+    """An object in a result folder, and the capture and field that it belongs to."""
 
-    foreground: Float[np.ndarray, " n"]
-    background: Float[np.ndarray, " n"]
-    lam: float
+    stored: StoredObject
     capture_key: str
     field_key: str
 
@@ -53,35 +53,45 @@ def write_mask(path: Path, mask: Float[np.ndarray, "h w"]) -> None:
         Image.fromarray((np.clip(mask, 0, 1) * 255 + 0.5).astype(np.uint8)).save(temporary, format="PNG")
 
 
-def write_evidence(path: Path, stored: StoredEvidence) -> None:
-    """F and B as safetensors, so that the mesh can be made again, or the object be corrected, later."""
-    arrays = {"foreground": stored.foreground, "background": stored.background}
-    about = {"lambda": str(stored.lam), "capture": stored.capture_key, "field": stored.field_key}
+def read_mask(path: Path) -> Float[np.ndarray, "h w"]:
+    """A mask that `write_mask` wrote, in [0, 1]. Raises StorageError where it is missing or damaged."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"), np.float32) / 255
+    except (OSError, ValueError, SyntaxError) as error:
+        raise StorageError(f"The mask {path} can't be read.", "Run `sa3d segment` again.") from error
+
+
+def write_object(path: Path, kept: ObjectFile) -> None:
+    """An object as safetensors, so that its mesh can be made again, or the object be corrected, in a later session."""
+    arrays, words = to_arrays(kept.stored)
     with atomic_file(path) as temporary:
-        save_file(arrays, temporary, metadata=about)
+        save_file(arrays, temporary, metadata={**words, "capture": kept.capture_key, "field": kept.field_key})
 
 
-def read_evidence(folder: Path) -> StoredEvidence:
-    """The evidence in a result folder.
+def read_object(folder: Path, grid: VoxelGrid, field_key: str) -> ObjectFile:
+    """The object in a result folder, on the voxels of the field with ``field_key``.
 
     Raises:
-        StorageError: there is none, or it is damaged.
+        StorageError: there is none, it is damaged, or it belongs to another field.
     """
     path = folder / EVIDENCE
     try:
         arrays = load_file(path)
         with safetensors.safe_open(path, framework="numpy") as file:
-            about = file.metadata()
-        return StoredEvidence(
-            arrays["foreground"], arrays["background"], float(about["lambda"]), about["capture"], about["field"]
-        )
-    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+            words = file.metadata() or {}
+        if words["field"] != field_key:
+            raise StorageError(
+                f"The field that {folder} was made with has been trained anew since.", "Run `sa3d segment` again."
+            )
+        return ObjectFile(from_arrays(arrays, words, grid), words["capture"], words["field"])
+    except (OSError, KeyError, TypeError, ValueError, IndexError, safetensors.SafetensorError) as error:
         raise StorageError(
             f"{folder} holds no segmented object that can be read.", "Name a folder that `sa3d segment --out` wrote."
         ) from error
 
 
-def read_report(folder: Path) -> dict[str, object]:
+def read_report(folder: Path) -> dict[str, Any]:
     """The report in a result folder. Raises StorageError where it is missing or damaged."""
     try:
         found = json.loads((folder / REPORT).read_text(encoding="utf-8"))
@@ -120,6 +130,16 @@ def scene_description(
     }
 
 
-def same_voxels(stored: StoredEvidence, voxels: VoxelGrid) -> bool:
-    """Whether stored evidence fits the voxels of a field."""
-    return len(stored.foreground) == voxels.count == len(stored.background)
+def read_prompts(folder: Path) -> list[dict[str, object]]:
+    """The clicks of the object in a result folder, as `scene_description` was given them.
+
+    Raises:
+        StorageError: the scene is missing or damaged.
+    """
+    try:
+        found = json.loads((folder / SCENE).read_text(encoding="utf-8"))
+        return list(found["objects"][0]["prompts"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise StorageError(
+            f"{folder} holds no {SCENE} that can be read.", "Name a folder that `sa3d segment --out` wrote."
+        ) from error

@@ -5,26 +5,27 @@ from __future__ import annotations
 import functools
 import hashlib
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import safetensors
-import scipy.sparse
 import torch
-from jaxtyping import Float
-from safetensors.numpy import load_file, save_file
+from jaxtyping import Bool, Float
 
-from engine.cache import Cache, atomic_file
+from engine.cache import Cache
 from engine.captures.capture import Camera, Capture, View
 from engine.captures.images import photo_key, read_rgb, working_size
 from engine.fields.sampling import OccupancyGrid
 from engine.fields.training import TrainedField
-from engine.lifting.loop import Scene, resample
-from engine.lifting.projection import ViewOperator, VoxelGrid, view_operator
+from engine.lifting.loop import rendered_mask
+from engine.lifting.masks import resample
+from engine.lifting.operators import OperatorBudget, OperatorStore
+from engine.lifting.projection import ViewOperator, view_operator
+from engine.lifting.scene import Scene
+from engine.lifting.voxels import VoxelGrid
 from engine.progress import Job
 
 OPERATOR_PIXELS = 40_000  # of a view for the lifting: finer than the voxels, whatever the photo's size
-OPERATOR_FORMAT = "1"
+OPERATOR_FORMAT = "2"
+CLEARLY_IN, CLEARLY_OUT = 0.95, 0.02  # rendered probabilities between which a pixel is looked at more closely
 PHOTOS_IN_MEMORY = 96
 
 
@@ -50,10 +51,18 @@ class Workspace:
         capture_key: of its content.
         trained: the field.
         field_key: of the field's content; operators are cached under it.
-        cache: where operators are kept.
+        cache: where operators are kept, within the ``budget``.
     """
 
-    def __init__(self, capture: Capture, capture_key: str, trained: TrainedField, field_key: str, cache: Cache) -> None:
+    def __init__(
+        self,
+        capture: Capture,
+        capture_key: str,
+        trained: TrainedField,
+        field_key: str,
+        cache: Cache,
+        budget: OperatorBudget | None = None,
+    ) -> None:
         self.capture, self.capture_key, self.trained, self.cache = capture, capture_key, trained, cache
         max_side = trained.settings.max_side_px
         self.max_side = max_side
@@ -66,7 +75,10 @@ class Workspace:
         self.grid = OccupancyGrid.from_volume(self.volume)
         self.voxels = VoxelGrid.from_volume(self.volume)
         name = hashlib.sha256(f"{field_key}|{OPERATOR_PIXELS}|{OPERATOR_FORMAT}".encode()).hexdigest()[:32]
-        self.operators = cache.folder("operators", name)
+        cameras = {stem: self.operator_camera(view) for stem, view in self.views.items()}
+        self.operators = OperatorStore(
+            cache.folder("operators", name), cameras, self._trace, self.voxels.count, budget or OperatorBudget()
+        )
         self.photo = functools.lru_cache(PHOTOS_IN_MEMORY)(self._photo)
 
     def _photo(self, stem: str) -> Float[np.ndarray, "h w 3"]:
@@ -79,66 +91,38 @@ class Workspace:
         return c.resized(max(1, round(c.width * scale)), max(1, round(c.height * scale)))
 
     def operator(self, view: View) -> ViewOperator:
-        """A of a view, from the cache or made now and kept."""
-        path = self.operators / (hashlib.sha256(view.stem.encode()).hexdigest()[:24] + ".safetensors")
-        camera = self.operator_camera(view)
-        if path.is_file():
-            try:
-                return _read_operator(path, camera, self.voxels.count)
-            except (OSError, KeyError, ValueError, safetensors.SafetensorError):
-                path.unlink(missing_ok=True)  # damaged: a cache entry can always be made again
-        made = view_operator(self.volume, self.grid, self.voxels, camera, self.trained.settings.sampling)
-        _write_operator(path, made)
-        return made
+        """A of a view, from memory, from the cache, or made now."""
+        return self.operators.get(view)
 
     def prepare(self, job: Job) -> None:
         """Makes the operators of all views that the cache lacks."""
-        with job.stage("Tracing views through the field", len(self.views)) as stage:
-            for view in self.views.values():
-                self.operator(view)
-                stage.advance(1, view.stem)
+        self.operators.prepare(list(self.views.values()), job)
 
+    @functools.cached_property
     def scene(self) -> Scene:
         """What the lifting needs."""
-        return Scene(list(self.views.values()), self.operator, self._photo_and_key, self.voxels.count, self.voxels)
+        views = list(self.views.values())
+        return Scene(views, self.operator, self._photo_and_key, self.voxels, self.operators.looked)
 
     def _photo_and_key(self, view: View) -> tuple[Float[np.ndarray, "h w 3"], str]:
         stored = self.stored[view.stem]
         return self.photo(view.stem), f"{photo_key(stored.image_path)}-{self.max_side}"
 
     def render_probability(self, view: View, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
-        """A voxel probability at the photo's working size, sharp: only the pixels near the object are traced anew."""
-        rough_operator = self.operator(view)
-        rough = rough_operator.render(values)
+        """A voxel probability at the photo's working size, sharp: only the pixels near the outline are traced anew."""
+        rough = rendered_mask(self.operator(view), values)
         size = (view.camera.height, view.camera.width)
         if rough.shape == size:
-            return np.clip(rough / np.maximum(rough_operator.opacity, 0.1), 0, 1)
-        near = torch.nn.functional.max_pool2d(torch.from_numpy(rough)[None, None], 5, 1, 2)[0, 0].numpy()
-        only = resample(near, size) > 0.02
-        if not only.any():
-            return np.zeros(size, np.float32)
-        sampling = self.trained.settings.sampling
-        fine = view_operator(self.volume, self.grid, self.voxels, view.camera, sampling, only)
-        return np.clip(fine.render(values) / np.maximum(fine.opacity, 0.1), 0, 1)
+            return rough
+        planes = torch.from_numpy(rough)[None, None]
+        high = torch.nn.functional.max_pool2d(planes, 5, 1, 2)[0, 0].numpy()
+        low = -torch.nn.functional.max_pool2d(-planes, 5, 1, 2)[0, 0].numpy()
+        unclear = resample(((high > CLEARLY_OUT) & (low < CLEARLY_IN)).astype(np.float32), size) > 0
+        found = resample(rough, size)
+        if unclear.any():
+            fine = self._trace(view.camera, unclear)
+            found[unclear] = rendered_mask(fine, values)[unclear]
+        return found
 
-
-def _write_operator(path: Path, operator: ViewOperator) -> None:
-    matrix = operator.matrix
-    arrays = {
-        "data": matrix.data.astype(np.float16),
-        "indices": matrix.indices.astype(np.int32),
-        "indptr": matrix.indptr.astype(np.int64),
-        "opacity": operator.opacity.astype(np.float32),
-        "depth": operator.depth.astype(np.float32),
-    }
-    with atomic_file(path) as temporary:
-        save_file(arrays, temporary)
-
-
-def _read_operator(path: Path, camera: Camera, voxels: int) -> ViewOperator:
-    found = load_file(path)
-    shape = (camera.width * camera.height, voxels)
-    matrix = scipy.sparse.csr_matrix((found["data"].astype(np.float32), found["indices"], found["indptr"]), shape=shape)
-    if found["opacity"].shape != (camera.height, camera.width):
-        raise ValueError("an operator of another size")
-    return ViewOperator(camera, matrix, found["opacity"], found["depth"])
+    def _trace(self, camera: Camera, only: Bool[np.ndarray, "h w"] | None = None) -> ViewOperator:
+        return view_operator(self.volume, self.grid, self.voxels, camera, self.trained.settings.sampling, only)

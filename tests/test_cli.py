@@ -102,7 +102,7 @@ def test_failures_exit_with_1_and_one_line_with_the_cure(sa3d, tiny_capture, tmp
     def never(*args: object, **kw: object) -> None:
         raise LiftingError("The field was trained before the fault was told.", "Tell it first.")
 
-    monkeypatch.setattr(api, "train_field", never)
+    monkeypatch.setattr("engine.train.train_field", never)
     words = {"view": "000.png", "point": "40,30", "out": str(tmp_path / "out"), **changes}
     capture = words.pop("capture", tiny_capture.folder)
     options = [word for name, value in words.items() for word in (f"--{name}", value)]

@@ -11,13 +11,15 @@ import numpy as np
 from jaxtyping import Float
 from rich.table import Table
 
-from engine.api import Options, SegmentOptions, make_mesh, open_workspace, single_view_baseline
+from engine.api import Options, SegmentOptions, make_mesh, open_workspace
 from engine.captures.load import find_view, load_capture
 from engine.console import table_console
 from engine.devices import pick_device
 from engine.evaluation.metrics import boundary_iou, chamfer_distance, f_score, iou, pixel_accuracy
 from engine.evaluation.truth import Truth, read_truth
-from engine.lifting.loop import lift, resample
+from engine.lifting.lifted import Seed
+from engine.lifting.loop import lift
+from engine.lifting.masks import resample
 from engine.progress import Job
 from engine.segmenters.choose import make_segmenter
 from engine.workspace import Workspace
@@ -76,15 +78,14 @@ def evaluate_reference_masks(
         begun = time.perf_counter()
         job.log(f"{name} ...")
         given = resample(truth.mask(start.stem, name).astype(np.float32), (start.camera.height, start.camera.width))
-        lifted = lift(workspace.scene(), start, given, segmenter, request.lifting, job)
+        lifted = lift(workspace.scene, [Seed(start, given)], segmenter, request.lifting, job)[0]
         masks = render_all(workspace, lifted.probability())
         row: dict[str, Any] = compare_masks(masks, truth, name, start.stem)
         row["seconds_masks"] = time.perf_counter() - begun
-        baseline = render_all(workspace, single_view_baseline(lifted, start.stem))
+        baseline = render_all(workspace, lifted.single_view())
         row["single_view_iou"] = compare_masks(baseline, truth, name, start.stem)["iou"]
         if truth.has_mesh(name):
-            evidence = lifted.evidence
-            mesh = make_mesh(workspace, evidence.foreground, evidence.background, request, masks, job)
+            mesh = make_mesh(workspace, lifted.probability(), lifted.evidence.seen, request, masks, job)
             row |= {"chamfer": asdict(chamfer_distance(mesh, truth.mesh(name)))["fraction"]}
             row |= {"f_score": asdict(f_score(mesh, truth.mesh(name)))["score"]}
         row["seconds"] = time.perf_counter() - begun

@@ -2,306 +2,243 @@
 
 masks of the prompted view
   -> evidence (evidence.py, Eq. 5)
-  -> for the views outward from it: rendered mask (Eq. 3) -> points (prompting.py, Eq. 6-8) -> 2D segmenter -> mask
-     accepted if its IoU with the rendered mask is at least tau: more evidence
+  -> for the views outward from it (order.py): rendered mask (Eq. 3) -> prompts (prompting.py, Eq. 6-8)
+     -> 2D segmenter -> mask; accepted if its IoU with the rendered mask is at least tau: more evidence
   -> rejected views are tried once more, with all the evidence of the others
+
+Any number of objects go through a view together: one product renders them all, one hands their masks back, and each
+is a "not this" to the others.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
-from scipy import ndimage
 
 from engine.captures.capture import View
-from engine.captures.rays import project
-from engine.lifting.evidence import Evidence, contribution_of, probability, seen
-from engine.lifting.geometry import surface_normals, surface_points
-from engine.lifting.projection import ViewOperator, VoxelGrid
-from engine.lifting.prompting import select_points
+from engine.lifting.evidence import Evidence, contribution_of
+from engine.lifting.geometry import surface_points
+from engine.lifting.lifted import Lifted, Marks, Seed, Verdict, ViewResult
+from engine.lifting.masks import MaskCrop, resample, soft_iou
+from engine.lifting.order import share_of, views_outward
+from engine.lifting.projection import ViewOperator
+from engine.lifting.prompting import mask_box, negative_points, select_points
+from engine.lifting.scene import Scene, visible_points
 from engine.lifting.settings import LiftingSettings
 from engine.progress import Job
-from engine.segmenters.base import Photo, Prompts, Segmenter
+from engine.segmenters.base import Prompts, Segmenter
 from sa3d_blender.protocol.errors import LiftingError
 
 log = logging.getLogger(__name__)
 
 LEAST_PIXELS = 12  # of a rendered mask: with fewer the object does not show in that view
-ANCHOR = 0.3  # of the prompted view's evidence for a voxel: enough pixels of its mask stop there
-FIRM = 1.0  # F + B of a voxel that is surface and not haze: about one whole pixel over all views
-Verdict = Literal["prompted", "accepted", "rejected", "not visible"]
-
-
-@dataclass(frozen=True)
-class ViewResult:
-    """What came of one view: the 2D mask that voted (or would have), its agreement with the rendered one, its
-    prompts.
-    """
-
-    verdict: Verdict
-    iou: float | None = None
-    score: float | None = None
-    mask: Float[np.ndarray, "h w"] | None = None
-    points_px: Float[np.ndarray, "n 2"] | None = None
-
-
-@dataclass
-class Lifted:
-    """An object in 3D: evidence on occupied voxels, and what each view contributed."""
-
-    evidence: Evidence
-    settings: LiftingSettings
-    views: dict[str, ViewResult] = field(default_factory=dict)
-    refused: Float[np.ndarray, "k 3"] = field(default_factory=lambda: np.zeros((0, 3)))
-    grid: VoxelGrid | None = None
-    start: str = ""
-
-    def probability(self) -> Float[np.ndarray, " n"]:
-        """Of each occupied voxel to be the object's.
-
-        Above one half where F > lambda B; 0 in parts that hang together with nothing that the prompted view shows (only
-        where the loop knows the voxels' grid).
-        """
-        foreground, background = self.evidence.foreground, self.evidence.background
-        values = probability(foreground, background, self.settings.lam)
-        first = self.evidence.contributions.get(self.start)
-        if self.grid is None or first is None:
-            return values
-        anchored = (first.foreground > ANCHOR) & (first.foreground > first.background)
-        return values * attached(self.grid, values > 0.5, foreground + background > FIRM, anchored)
-
-
-def attached(
-    grid: VoxelGrid,
-    object_voxels: Bool[np.ndarray, " n"],
-    firm: Bool[np.ndarray, " n"],
-    anchored: Bool[np.ndarray, " n"],
-) -> Bool[np.ndarray, " n"]:
-    """All voxels but those of stray parts: connected parts of the object that hold no anchored voxel.
-
-    Parts are connected through ``firm`` voxels only: the haze that every field has around silhouettes
-    bridges what is apart. Without a single anchored part nothing is stray.
-    """
-    solid = np.zeros(grid.shape, bool)
-    solid[grid.index >= 0] = object_voxels & firm
-    part, _ = ndimage.label(solid, np.ones((3, 3, 3)))
-    part = part[grid.index >= 0]
-    wanted = np.unique(part[anchored & (part > 0)])
-    if len(wanted) == 0:
-        return np.ones(len(object_voxels), bool)
-    stray = np.zeros(grid.shape, bool)
-    stray[grid.index >= 0] = (part > 0) & ~np.isin(part, wanted)
-    kept = np.zeros(grid.shape, bool)
-    kept[grid.index >= 0] = np.isin(part, wanted)
-    # the haze goes with the part that it surrounds
-    stray = ndimage.binary_dilation(stray, np.ones((3, 3, 3)), iterations=2) & ~kept
-    return ~stray[grid.index >= 0]
-
-
-class Scene:
-    """What the loop needs of a capture with a field.
-
-    Args:
-        views: all views, cameras at the size of the photos that the segmenter sees.
-        operator_of: A of a view (cached or made), usually on a coarser raster than the photo: a voxel covers
-            many pixels.
-        photo_of: the photo, float32 [H, W, 3], and its content key.
-        voxels: number of occupied voxels.
-        grid: where they are; with it, parts of the object that hang together with nothing the user showed are left out.
-    """
-
-    def __init__(
-        self,
-        views: Sequence[View],
-        operator_of: Callable[[View], ViewOperator],
-        photo_of: Callable[[View], tuple[Float[np.ndarray, "h w 3"], str]],
-        voxels: int,
-        grid: VoxelGrid | None = None,
-    ) -> None:
-        self.views: Mapping[str, View] = {view.stem: view for view in views}
-        self.operator_of, self.photo_of, self.voxels, self.grid = operator_of, photo_of, voxels, grid
-
-    def photo(self, view: View) -> Photo:
-        """The photo with the field's geometry, as a segmenter takes it."""
-        rgb, key = self.photo_of(view)
-        operator = self.operator_of(view)
-        points = surface_points(operator.camera, operator.depth)
-        normals = resample(surface_normals(points, operator.camera), rgb.shape[:2])
-        length = np.linalg.norm(normals, axis=-1, keepdims=True)
-        return Photo(rgb, resample(operator.depth, rgb.shape[:2]), normals / np.maximum(length, 1e-6), key)
-
-
-def resample(image: Float[np.ndarray, "h w *c"], size: tuple[int, ...]) -> Float[np.ndarray, "i j *c"]:
-    """An image at another size (height, width): means of areas when it shrinks, bilinear when it grows."""
-    if image.shape[:2] == tuple(size):
-        return image.astype(np.float32)
-    planes = torch.from_numpy(np.ascontiguousarray(image, np.float32)).reshape(*image.shape[:2], -1).permute(2, 0, 1)
-    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
-    found = torch.nn.functional.interpolate(planes[None], size=size, mode="area" if shrinks else "bilinear")[0]
-    return found.permute(1, 2, 0).reshape(*size, *image.shape[2:]).numpy()
-
-
-def rendered_mask(operator: ViewOperator, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
-    """A voxel probability as a view sees it, normalised by opacity (raw A V weighs half-covered pixels less)."""
-    return np.clip(operator.render(values) / np.maximum(operator.opacity, 0.1), 0, 1)
-
-
-def visible_points(
-    operator: ViewOperator, points_world: Float[np.ndarray, "k 3"], tolerance: float = 0.02
-) -> Float[np.ndarray, "n 2"]:
-    """Where a view sees world points, in its operator's pixels; without those that are hidden or out of the picture.
-
-    A point counts as seen where the view's depth agrees with its own to within ``tolerance``, relatively.
-    """
-    if len(points_world) == 0:
-        return np.zeros((0, 2), np.float32)
-    pixels, depths = project(operator.camera, points_world)
-    height, width = operator.opacity.shape
-    inside = np.isfinite(pixels).all(1) & (depths > 0)
-    inside &= (pixels >= 0).all(1) & (pixels[:, 0] < width) & (pixels[:, 1] < height)
-    pixels, depths = pixels[inside], depths[inside]
-    found = operator.depth[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]
-    return pixels[np.abs(found - depths) < tolerance * depths].astype(np.float32)
-
-
-def soft_iou(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"], where: np.ndarray | None = None) -> float:
-    """IoU of two masks at one half, over the pixels of ``where`` if given."""
-    p, q = a > 0.5, b > 0.5
-    if where is not None:
-        p, q = p & where, q & where
-    union = int((p | q).sum())
-    return float((p & q).sum() / union) if union else 0.0
-
-
-def views_outward(views: Sequence[View], start: View) -> list[View]:
-    """The other views, each as near as can be to one that comes before it (camera position and direction).
-
-    Distances between cameras are measured in the spread of the capture's cameras, and angles in radians, so that
-    walking half
-    around an object costs about as much as turning away from it.
-    """
-    position = np.array([v.camera.position for v in views])
-    forward = np.array([v.camera.forward for v in views])
-    spread = float(np.linalg.norm(position - position.mean(0), axis=1).mean()) or 1.0
-    names = [v.stem for v in views]
-    here = names.index(start.stem)
-    cost = np.full(len(views), np.inf)
-    left = set(range(len(views))) - {here}
-    order = []
-    while left:
-        step = np.linalg.norm(position - position[here], axis=1) / spread
-        step = step + np.arccos(np.clip(forward @ forward[here], -1, 1))
-        cost = np.minimum(cost, step)
-        here = min(left, key=lambda i: (cost[i], names[i]))
-        left.remove(here)
-        order.append(views[here])
-    return order
-
-
-def share_of(views: Sequence[View], share: float) -> list[View]:
-    """An even selection of ``share`` of the views, at least one, in their order."""
-    count = max(1, round(share * len(views)))
-    picked = np.unique(np.round(np.linspace(0, len(views) - 1, count)).astype(int))
-    return [views[i] for i in picked]
+UNKNOWN = 0.5  # of the hint where no accepted view has looked: neither object nor background
 
 
 def lift(
     scene: Scene,
-    start: View,
-    mask: Float[np.ndarray, "h w"],
+    seeds: Sequence[Seed],
     segmenter: Segmenter,
     settings: LiftingSettings,
     job: Job,
-    start_score: float | None = None,
-    refused: Float[np.ndarray, "k 3"] | None = None,
-) -> Lifted:
-    """Carries the mask of one view into 3D, over all the others.
+    beside: Sequence[Lifted] = (),
+) -> list[Lifted]:
+    """Carries the masks of one view or several into 3D, over all the others: one object for each seed.
 
     Args:
-        start: the prompted view; ``mask`` [H, W] in [0, 1] is its 2D mask at any size.
-        segmenter: asked once for each of the other views and sweep.
-        refused: world points under the user's "not this" clicks; views that see them get them as negative prompts.
+        segmenter: asked once for each object and each of the other views (and once more where it was rejected).
+        beside: objects of the scene that are known already; none of their voxels will be the new objects'.
 
     Raises:
-        LiftingError: the mask lies where the field has nothing.
+        LiftingError: a mask lies where the field has nothing.
     """
-    evidence = Evidence(scene.voxels)
-    lifted = Lifted(evidence, settings, refused=np.zeros((0, 3)) if refused is None else refused)
-    lifted.grid, lifted.start = scene.grid, start.stem
-    operator = scene.operator_of(start)
-    evidence.put(start.stem, contribution_of(operator, resample(mask, operator.opacity.shape)))
-    lifted.views[start.stem] = ViewResult("prompted", 1.0, start_score, mask)
-    if float(evidence.foreground.sum()) < 1e-3:
+    objects = [plant(scene, seed, settings) for seed in seeds]
+    for lifted in objects:
+        lifted.rivals = [*beside, *(other for other in objects if other is not lifted)]
+    others = share_of(_ordered(scene, objects[0]), settings.views)
+    with job.stage("Carrying the mask from view to view", len(others) * settings.sweeps) as stage:
+        for _ in range(settings.sweeps):
+            for view in others:
+                visit(scene, view, objects, segmenter)
+                stage.advance(1, f"{view.stem}: {_verdicts(objects, view)}")
+    if settings.second_chance:
+        rejected = [view for view in others if any(_is_rejected(lifted, view) for lifted in objects)]
+        with job.stage("Trying rejected views again", max(1, len(rejected))) as stage:
+            for view in rejected:
+                visit(scene, view, [lifted for lifted in objects if _is_rejected(lifted, view)], segmenter)
+                stage.advance(1, f"{view.stem}: {_verdicts(objects, view)}")
+    for lifted in objects:
+        log.info("Views: %s", lifted.count())
+    return objects
+
+
+def plant(scene: Scene, seed: Seed, settings: LiftingSettings) -> Lifted:
+    """An object that only its prompted view has voted on. Raises LiftingError where the field has nothing there."""
+    lifted = Lifted(seed, settings, scene.grid, Evidence(scene.grid.count))
+    lifted.marks = Marks(seed.refused, np.zeros(len(seed.refused), np.int64))
+    operator = scene.operator_of(seed.view)
+    mask = resample(seed.mask, operator.opacity.shape)
+    crop = MaskCrop.of(mask)
+    vote(scene, lifted, seed.view, ViewResult("prompted", 1.0, seed.score, crop, seed.points_px, seed.labels))
+    if float(lifted.evidence.foreground.sum()) < 1e-3:
         raise LiftingError(
-            f"The mask in {start.name} lies where the field is empty, so that nothing can be lifted into 3D.",
+            f"The mask in {seed.view.name} lies where the field is empty, so that nothing can be lifted into 3D.",
             "Click on something inside the region of interest, or train with a larger one.",
         )
-    others = share_of(views_outward(list(scene.views.values()), start), settings.views)
-    with job.stage("Carrying the mask from view to view", len(others) * settings.sweeps) as stage:
-        for sweep in range(settings.sweeps):
-            for view in others:
-                result = _visit(scene, view, lifted, segmenter)
-                lifted.views[view.stem] = result
-                counts = _count(lifted)
-                stage.advance(1, f"{view.stem} {result.verdict} ({counts})")
-            rejected = [v for v in others if lifted.views[v.stem].verdict == "rejected"]
-            if sweep == settings.sweeps - 1:
-                _second_chance(scene, rejected, lifted, segmenter, job)
-    log.info("Views: %s", _count(lifted))
     return lifted
 
 
-def _second_chance(scene: Scene, rejected: list[View], lifted: Lifted, segmenter: Segmenter, job: Job) -> None:
-    if not rejected:
+def vote(scene: Scene, lifted: Lifted, view: View, result: ViewResult) -> None:
+    """Writes down what came of a view, in place of what was there before; its mask votes if it may."""
+    if view.stem in lifted.evidence.contributions:
+        lifted.evidence.remove(view.stem)
+    lifted.views[view.stem] = result
+    if result.votes and result.mask is not None:
+        operator, looked = scene.operator_of(view), scene.looked_of(view)
+        weight = lifted.settings.trust if result.verdict == "prompted" else 1.0
+        contribution = contribution_of(operator, result.mask.dense(), looked, weight)
+        lifted.evidence.put(view.stem, contribution)
+
+
+def _ordered(scene: Scene, lifted: Lifted) -> list[View]:
+    views, start = list(scene.views.values()), lifted.seed.view
+    if lifted.settings.order == "name":
+        return sorted((view for view in views if view.stem != start.stem), key=lambda view: view.stem)
+    return views_outward(views, start, scene.signatures(lifted.evidence.contributions[lifted.start].foreground))
+
+
+def _is_rejected(lifted: Lifted, view: View) -> bool:
+    return view.stem in lifted.views and lifted.views[view.stem].verdict == "rejected"
+
+
+def _verdicts(objects: Sequence[Lifted], view: View) -> str:
+    counts = objects[0].count()
+    verdict = ", ".join(lifted.views[view.stem].verdict for lifted in objects if view.stem in lifted.views)
+    return f"{verdict} ({counts['accepted']} accepted, {counts['rejected']} rejected)"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Objects as a view sees them: ``confidence`` [H, W, K] exceeds ``level`` where an object is.
+
+    ``known`` [H, W, K] is the share of the light that comes from voxels which an accepted view of that object has seen.
+    """
+
+    confidence: Float[np.ndarray, "h w k"]
+    level: float
+    known: Float[np.ndarray, "h w k"]
+
+    def mask(self, k: int) -> Bool[np.ndarray, "h w"]:
+        """Where object k is."""
+        return self.confidence[..., k] > self.level
+
+
+def rendered_mask(operator: ViewOperator, values: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "h w ..."]:
+    """Voxel probabilities as a view sees them, normalised by opacity (raw A V weighs half-covered pixels less)."""
+    opacity = np.maximum(operator.opacity, 0.1)
+    opacity = opacity.reshape(*opacity.shape, *[1] * (values.ndim - 1))
+    return np.clip(operator.render(values) / opacity, 0, 1)
+
+
+def render_objects(operator: ViewOperator, objects: Sequence[Lifted], settings: LiftingSettings) -> Rendered:
+    """Renders K objects with one product (Eq. 3): by our rule, or by the paper's."""
+    seen = np.stack([lifted.evidence.seen for lifted in objects], 1).astype(np.float32)
+    if settings.rule == "paper":
+        v = [lifted.evidence.foreground - np.float32(settings.lam) * lifted.evidence.background for lifted in objects]
+        both = operator.render(np.concatenate([np.stack(v, 1), seen], 1))
+        return Rendered(both[..., : len(objects)], 0.0, both[..., len(objects) :])
+    p = np.stack([lifted.probability() for lifted in objects], 1)
+    both = rendered_mask(operator, np.concatenate([p, seen], 1))
+    return Rendered(both[..., : len(objects)], 0.5, both[..., len(objects) :])
+
+
+def visit(scene: Scene, view: View, objects: Sequence[Lifted], segmenter: Segmenter) -> None:
+    """Prompts the segmenter in one view from what the other views say; masks that agree with them vote.
+
+    Views that the user has prompted are left alone: there the user's word stands.
+    """
+    open_to = [o for o in objects if view.stem not in o.views or o.views[view.stem].verdict != "prompted"]
+    if not open_to:
         return
-    with job.stage("Trying rejected views again", len(rejected)) as stage:
-        for view in rejected:
-            lifted.views[view.stem] = _visit(scene, view, lifted, segmenter)
-            stage.advance(1, f"{view.stem} {lifted.views[view.stem].verdict}")
-
-
-def _count(lifted: Lifted) -> str:
-    verdicts = [result.verdict for result in lifted.views.values()]
-    return f"{verdicts.count('accepted')} accepted, {verdicts.count('rejected')} rejected"
-
-
-def _visit(scene: Scene, view: View, lifted: Lifted, segmenter: Segmenter) -> ViewResult:
-    """Prompts the segmenter in one view from what the others say, and lets its mask vote if the two agree."""
-    settings, evidence = lifted.settings, lifted.evidence
-    if view.stem in evidence.contributions:
-        evidence.remove(view.stem)  # a view must not prompt itself with its own earlier vote
+    for lifted in open_to:
+        if view.stem in lifted.evidence.contributions:
+            lifted.evidence.remove(view.stem)  # a view must not prompt itself with its own earlier vote
+    settings = open_to[0].settings
     operator = scene.operator_of(view)
-    foreground, background = evidence.foreground, evidence.background
-    confidence = rendered_mask(operator, lifted.probability())
-    if int((confidence > 0.5).sum()) < LEAST_PIXELS:
-        return ViewResult("not visible")
-    points = select_points(confidence, surface_points(operator.camera, operator.depth), settings.prompts)
-    if len(points) == 0:
-        return ViewResult("not visible")
-    known = rendered_mask(operator, seen(foreground, background).astype(np.float32))
-    # pixels whose surface no accepted view has looked at are neither object nor background: one half
-    hint = np.clip(confidence + 0.5 * np.clip(operator.opacity - known, 0, 1), 0, 1)
+    neighbours = _neighbours(open_to) if settings.negatives else []
+    rendered = render_objects(operator, [*open_to, *neighbours], settings)
+    positions = surface_points(operator.camera, operator.depth)
+    photo_is_set = False
+    for k, lifted in enumerate(open_to):
+        prompts = prompts_in(operator, positions, rendered, k, lifted)
+        if prompts is None:
+            vote(scene, lifted, view, ViewResult("not visible"))
+            continue
+        if not photo_is_set:
+            photo = scene.photo(view)
+            segmenter.set_image(photo)
+            photo_is_set = True
+        scaled = _at_size(prompts, operator.opacity.shape, photo.rgb.shape[:2])
+        found = segmenter.predict(scaled)
+        mask = MaskCrop.of(resample(found.mask, operator.opacity.shape))
+        known = None if settings.rule == "paper" else rendered.known[..., k] > 0.5
+        iou = soft_iou(mask.dense(), rendered.mask(k).astype(np.float32), known)
+        verdict: Verdict = "accepted" if iou >= settings.tau else "rejected"
+        vote(scene, lifted, view, ViewResult(verdict, iou, found.score, mask, scaled.points_px, scaled.labels))
 
-    photo = scene.photo(view)
-    height, width = photo.rgb.shape[:2]
-    scale = np.array([width / operator.camera.width, height / operator.camera.height], np.float32)
-    points = points * scale
-    segmenter.set_image(photo)
-    against = visible_points(operator, lifted.refused) * scale
-    labels = np.concatenate([np.ones(len(points), np.int64), np.zeros(len(against), np.int64)])
-    prompts = Prompts(np.concatenate([points, against]), labels)
-    if settings.hint:
-        prompts = replace(prompts, mask=resample(hint, (height, width)))
-    found = segmenter.predict(prompts)
-    mask = resample(found.mask, operator.opacity.shape)
-    iou = soft_iou(mask, confidence, known > 0.5)
-    if iou < settings.tau:
-        return ViewResult("rejected", iou, found.score, found.mask, points)
-    evidence.put(view.stem, contribution_of(operator, mask))
-    return ViewResult("accepted", iou, found.score, found.mask, points)
+
+def _neighbours(objects: Sequence[Lifted]) -> list[Lifted]:
+    """The rivals of the objects that aren't among them, each once."""
+    found: list[Lifted] = []
+    for lifted in objects:
+        for rival in lifted.rivals:
+            if not any(rival is known for known in (*objects, *found)):
+                found.append(rival)
+    return found
+
+
+def prompts_in(
+    operator: ViewOperator,
+    positions: Float[np.ndarray, "h w 3"],
+    rendered: Rendered,
+    k: int,
+    lifted: Lifted,
+) -> Prompts | None:
+    """Prompts for object k of a rendered view, in the operator's pixels; None where it doesn't show there."""
+    settings = lifted.settings
+    mask, confidence = rendered.mask(k), rendered.confidence[..., k]
+    if int(mask.sum()) < LEAST_PIXELS:
+        return None
+    points = select_points(
+        confidence, positions, settings.prompts, rendered.level, settings.decay, inward=settings.rule == "ours"
+    )
+    if len(points) == 0:
+        return None
+    known = rendered.known[..., k]
+    against = [np.zeros((0, 2), np.float32)]
+    if settings.negatives:
+        rivals = np.delete(rendered.confidence, k, axis=-1)
+        if rivals.shape[-1]:
+            against.append(negative_points(mask, rivals.max(-1), settings.prompts))
+        voted_out = np.clip(known - np.clip(confidence, 0, 1), 0, 1) * (confidence < 0.1)
+        against.append(negative_points(mask, voted_out, settings.prompts))
+    marked, which = visible_points(operator, lifted.marks.points)
+    points = np.concatenate([points, *against, marked])
+    labels = np.concatenate(
+        [np.ones(len(points) - len(marked) - sum(map(len, against))), np.zeros(sum(map(len, against))),
+         lifted.marks.labels[which]]
+    ).astype(np.int64)  # fmt: skip
+    hint = np.clip(confidence + UNKNOWN * np.clip(operator.opacity - known, 0, 1), 0, 1) if settings.hint else None
+    return Prompts(points, labels, mask_box(mask) if settings.boxes else None, hint)
+
+
+def _at_size(prompts: Prompts, raster: tuple[int, ...], size: tuple[int, ...]) -> Prompts:
+    """Prompts of the operator's raster (height, width) in pixels of a photo of another size."""
+    scale = np.array([size[1] / raster[1], size[0] / raster[0]], np.float32)
+    box = None if prompts.box_px is None else prompts.box_px * np.tile(scale, 2)
+    mask = None if prompts.mask is None else resample(prompts.mask, size)
+    return replace(prompts, points_px=prompts.points_px * scale, box_px=box, mask=mask)

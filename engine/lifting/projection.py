@@ -8,6 +8,7 @@ the gradient of anything linear in the rendering is ``A^T @ ...``.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,63 +21,12 @@ from engine.captures.capture import Camera
 from engine.fields.rendering import RAYS_AT_ONCE, Sampling, camera_rays
 from engine.fields.sampling import OccupancyGrid, sample_intervals, stretch_of_rays, weights_from_density
 from engine.fields.volume import DensityVolume
+from engine.lifting.voxels import SparseVoxels, VoxelGrid
 
 LEAST_WEIGHT = 4e-3  # of a sample: below it neither evidence nor rendering would notice
-
-
-@dataclass(frozen=True)
-class VoxelGrid:
-    """The occupied voxels of the region of interest: the only ones that hold evidence.
-
-    ``index`` [X, Y, Z] int32 is the number of an occupied voxel, or -1; ``shape`` and ``aabb`` [2, 3] (world) place the
-    voxels' centres on a regular grid, first and last at the box's corners. ``count`` voxels are occupied.
-    """
-
-    index: Int[np.ndarray, "x y z"]
-    aabb: Float[np.ndarray, "2 3"]
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Voxels along x, y, z."""
-        x, y, z = self.index.shape
-        return x, y, z
-
-    @property
-    def count(self) -> int:
-        """Number of occupied voxels."""
-        return int(self.index.max()) + 1
-
-    @property
-    def cell_size(self) -> Float[np.ndarray, " 3"]:
-        """Distance of neighbouring voxel centres along x, y, z, in world units."""
-        return (self.aabb[1] - self.aabb[0]) / (np.array(self.shape) - 1)
-
-    def centres(self) -> Float[np.ndarray, "n 3"]:
-        """World positions of the occupied voxels, in the order of their numbers."""
-        where = np.argwhere(self.index >= 0)
-        return self.aabb[0] + where * self.cell_size
-
-    def dense(self, values: Float[np.ndarray, " n"], elsewhere: float = 0.0) -> Float[np.ndarray, "x y z"]:
-        """Values of the occupied voxels as a dense grid."""
-        full = np.full(self.shape, elsewhere, np.float32)
-        full[self.index >= 0] = values
-        return full
-
-    @staticmethod
-    def from_volume(volume: DensityVolume, least_opacity: float = 5e-3) -> VoxelGrid:
-        """The voxels of a bounded volume whose neighbourhood stops more than ``least_opacity`` of the crossing light.
-
-        Neighbours of such voxels count as occupied, because trilinear weights reach one voxel further.
-        """
-        densities = volume.densities()
-        box = volume.space.aabb.cpu().numpy().astype(np.float64)
-        cell = float(np.mean((box[1] - box[0]) / (np.array(densities.shape) - 1)))
-        opaque = 1 - torch.exp(-densities * cell) > least_opacity
-        occupied = torch.nn.functional.max_pool3d(opaque[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
-        index = np.full(tuple(densities.shape), -1, np.int32)
-        mask = occupied.cpu().numpy()
-        index[mask] = np.arange(int(mask.sum()), dtype=np.int32)
-        return VoxelGrid(index, box)
+# Of a voxel's evidence from one view. A float32 of at least this size is a multiple of 2^-42, and so are its sums: up
+# to 2^11 they are exact in float64 (see evidence.py).
+LEAST_EVIDENCE = 2.0**-19
 
 
 @dataclass(frozen=True)
@@ -92,13 +42,34 @@ class ViewOperator:
     opacity: Float[np.ndarray, "h w"]
     depth: Float[np.ndarray, "h w"]
 
-    def render(self, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
-        """A V: a voxel quantity as this view sees it (Eq. 3)."""
-        return (self.matrix @ values).reshape(self.opacity.shape)
+    def render(self, values: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "h w ..."]:
+        """A V: a voxel quantity, or K of them at once, as this view sees it (Eq. 3)."""
+        return (self.matrix @ values).reshape(*self.opacity.shape, *values.shape[1:])
 
-    def back_project(self, image: Float[np.ndarray, "h w"]) -> Float[np.ndarray, " n"]:
-        """A^T m: an image's values handed to the voxels its pixels see."""
-        return self.matrix.T @ image.reshape(-1).astype(np.float32)
+    def back_project(self, image: Float[np.ndarray, "h w ..."]) -> Float[np.ndarray, "n ..."]:
+        """A^T m: the values of an image, or of K at once, handed to the voxels that its pixels see."""
+        return self.matrix.T @ image.reshape(-1, *image.shape[2:]).astype(np.float32)
+
+    def back_project_mask(self, mask: Float[np.ndarray, "h w"]) -> SparseVoxels:
+        """A^T m for a mask that is 0 on most pixels: only the rows of the others are touched."""
+        rows = np.flatnonzero(mask.reshape(-1))
+        part = self.matrix[rows]
+        sums = np.bincount(
+            part.indices, np.repeat(mask.reshape(-1)[rows].astype(np.float64), np.diff(part.indptr)) * part.data
+        )
+        return SparseVoxels.of(sums.astype(np.float64), LEAST_EVIDENCE)
+
+    @functools.cached_property
+    def looked(self) -> SparseVoxels:
+        """A^T 1: how much of the view each voxel takes up, whatever the masks say."""
+        return self.back_project_mask(np.ones(self.opacity.shape, np.float32))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all arrays."""
+        matrix = self.matrix
+        arrays = (matrix.data, matrix.indices, matrix.indptr, self.opacity, self.depth)
+        return sum(array.nbytes for array in arrays) + self.looked.nbytes
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,17 @@ OrderName = Literal["overlap", "name"]
 class LiftingSettings:
     """How masks of single views become an object in 3D.
 
-    The paper's knobs: ``lam`` (lambda) weighs evidence against the object, ``tau`` is the least IoU of an accepted view,
-    ``prompts`` is n_p, ``views`` the share of the views that vote (masks are rendered for all of them), ``decay`` the 3D
-    decay of the confidence around selected points (Eq. 7 and 8).
+    The paper's knobs: ``lam`` (lambda) weighs evidence against the object, ``tau`` is the least IoU of an accepted
+    view, ``prompts`` is n_p, ``views`` the share of the views that vote (masks are rendered for all of them),
+    ``decay`` the 3D decay of the confidence around selected points (Eq. 7 and 8).
 
     Ours, each of which can be switched off to measure it:
 
     - ``rule``: "ours" reads the evidence as a probability, normalised by opacity; "paper" as ``V = F - lambda B > 0``.
-    - ``order``: "overlap" walks outward from the prompted view by what views see in common; "name" takes file names.
+    - ``trust``: a mask that the user has prompted, and so has seen, counts as so many others. (Powers of two keep sums
+      exact.)
+    - ``order``: "overlap" walks outward from the prompted view by how much of the object's surroundings views have in
+      common; "name" takes file names.
     - ``hint``: the segmenter also gets the rendered mask, one half where no view has looked yet.
     - ``negatives``: negative points on what was voted out and on other objects.
     - ``boxes``: the segmenter also gets the rendered mask's bounding box.
@@ -37,6 +40,7 @@ class LiftingSettings:
     views: float = 1.0
     decay: bool = True
     rule: RuleName = "ours"
+    trust: float = 8.0
     order: OrderName = "overlap"
     hint: bool = True
     negatives: bool = True
@@ -52,6 +56,7 @@ class LiftingSettings:
 PAPER = LiftingSettings(
     lam=0.15,
     rule="paper",
+    trust=1.0,
     order="name",
     hint=False,
     negatives=False,

@@ -15,7 +15,7 @@ from scipy import ndimage
 from engine.captures.capture import Camera
 from engine.captures.rays import project
 from engine.fields.volume import DensityVolume
-from engine.lifting.projection import VoxelGrid
+from engine.lifting.voxels import VoxelGrid
 from engine.meshing.colours import PhotoForColour, colour_vertices
 from engine.meshing.extract import extract_mesh
 from engine.meshing.solidity import object_solidity

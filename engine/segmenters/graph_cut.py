@@ -50,6 +50,7 @@ class _Task:
 
     inside: np.ndarray  # fixed object pixels
     outside: np.ndarray  # fixed other pixels
+    refused: np.ndarray  # those of them under negative clicks
     near: np.ndarray  # geodesic distance from what is surely inside
     away: np.ndarray  # geodesic distance from the negative clicks
     features: np.ndarray  # [h, w, 3 or 4]: colour, and with geometry the offset from the background's planes
@@ -107,6 +108,7 @@ def _task(scene: Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
     inside[y[prompts.labels == 1], x[prompts.labels == 1]] = True
     outside[y[prompts.labels == 0], x[prompts.labels == 0]] = True
     outside &= ~inside
+    refused = outside.copy()
     away = scene.grid.distance(outside)
     frame = None
     if prompts.box_px is not None:
@@ -131,7 +133,7 @@ def _task(scene: Scene, prompts: Prompts, hint: np.ndarray | None) -> _Task:
     features = _features(scene.coarse.lab, offset)
     standing = None if offset is None else offset > _STANDS_OFF
     near = scene.grid.distance(sure)
-    return _Task(inside, outside, near, away, features, _monomials(features), standing, frame)
+    return _Task(inside, outside, refused, near, away, features, _monomials(features), standing, frame)
 
 
 def _features(lab: np.ndarray, offset: np.ndarray | None) -> np.ndarray:
@@ -314,10 +316,12 @@ def _from_hint(scene: Scene, task: _Task, hint: np.ndarray) -> tuple:
     pull = np.clip(task.near / (_HINT_REACH * size + 1.0), 0.0, 1.0)
     # A hint of one half says nothing (no view has looked there yet), so it doesn't pull either.
     prior = np.where(core, 2.0 * hint - 0.5, -_HINT_FORCE * pull * np.clip(1.0 - 2.0 * hint, 0.0, 1.0))
-    if np.isfinite(task.away).any():
-        # What is nearer to a "not this" than to a click is taken away even where the hint is sure.
+    contradicted = task.refused & (hint > 0.5)
+    if contradicted.any():
+        # A "not this" where the hint is sure: what is nearer to it than to a click is taken away. One where the hint
+        # says the same takes nothing more away than itself.
         rival = scene.grid.distance(task.inside) if task.inside.any() else _STRIKE
-        prior = np.where(task.away < rival, prior - 2 * _HINT_FORCE, prior)
+        prior = np.where(scene.grid.distance(contradicted) < rival, prior - 2 * _HINT_FORCE, prior)
     other = _surroundings(core, task.outside) & ~task.inside & (hint < 0.3)
     return _grow(scene, task, core, prior, other)
 

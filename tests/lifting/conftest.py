@@ -16,8 +16,9 @@ from engine.fields.contraction import Contraction
 from engine.fields.rendering import Sampling
 from engine.fields.sampling import OccupancyGrid
 from engine.fields.volume import DensityVolume
-from engine.lifting.loop import Scene
-from engine.lifting.projection import ViewOperator, VoxelGrid, view_operator
+from engine.lifting.projection import ViewOperator, view_operator
+from engine.lifting.scene import Scene
+from engine.lifting.voxels import VoxelGrid
 
 SAMPLING = Sampling(96, 24)
 AABB = torch.tensor([[-1.2, -1.0, -0.2], [1.2, 1.0, 1.0]])
@@ -58,7 +59,7 @@ class Stage:
     def scene(self) -> Scene:
         """For the loop; the key of a photo is its view's stem."""
         blank = np.full((60, 80, 3), 0.5, np.float32)
-        return Scene(self.views, lambda v: self.operators[v.stem], lambda v: (blank, v.stem), self.voxels.count)
+        return Scene(self.views, lambda v: self.operators[v.stem], lambda v: (blank, v.stem), self.voxels)
 
     def mask(self, thing: str, view: View) -> np.ndarray:
         """The true mask in a view, float32."""

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from engine.fields.rendering import camera_rays
-from engine.lifting.evidence import SEEN, Contribution, Evidence, contribution_of, probability, seen
+from engine.lifting.evidence import SEEN, Contribution, Evidence, contribution_of, probability
 from engine.lifting.projection import LEAST_WEIGHT, ray_weights
+from engine.lifting.voxels import SparseVoxels
 
 
 def gradient_of_equation_5(stage, sampling, view, mask: np.ndarray, lam: float) -> np.ndarray:
@@ -34,7 +35,8 @@ def test_evidence_for_less_lambda_times_evidence_against_is_minus_the_gradient(s
     mask = np.random.default_rng(1).random((60, 80)).astype(np.float32)
     gradient = gradient_of_equation_5(stage, sampling, view, mask, lam)
     found = contribution_of(stage.operators[view.stem], mask)
-    difference = found.foreground - lam * found.background
+    foreground, looked = found.foreground.scatter(stage.voxels.count), found.looked.scatter(stage.voxels.count)
+    difference = foreground - lam * (looked - foreground)
     expected = -gradient[stage.voxels.index >= 0]
     # float32 sums and positions against float64 ones: a hundred-thousandth of the largest
     scale = float(np.abs(expected).max())
@@ -57,7 +59,7 @@ def test_evidence_of_several_views_is_the_gradient_of_the_summed_loss(stage, sam
 
 def random_contribution(seed: int, count: int = 500) -> Contribution:
     f, b = np.random.default_rng(seed).random((2, count)).astype(np.float32)
-    return Contribution(f, b)
+    return Contribution(SparseVoxels.of(f, 0.0), SparseVoxels.of(f + b, 0.0))
 
 
 def test_a_view_can_be_replaced_and_taken_out_without_a_trace():
@@ -72,7 +74,7 @@ def test_a_view_can_be_replaced_and_taken_out_without_a_trace():
     np.testing.assert_array_equal(changed.foreground, straight.foreground)
     np.testing.assert_array_equal(changed.background, straight.background)
     changed.remove("b")
-    np.testing.assert_array_equal(changed.foreground, a.foreground)
+    np.testing.assert_array_equal(changed.foreground, a.foreground.values)
     changed.remove("a")
     assert not changed.foreground.any()
     assert not changed.background.any()
@@ -89,13 +91,14 @@ def test_probability_is_above_one_half_exactly_where_the_papers_v_is_positive(la
     np.testing.assert_array_equal(p[clear] > 0.5, (f > lam * b)[clear])
     assert p.min() >= 0
     assert p.max() <= 1
-    np.testing.assert_array_equal(seen(f, b), known)
 
 
-def test_what_was_never_seen_has_no_probability_and_is_not_seen():
+def test_what_was_never_seen_has_no_probability_and_is_told_apart_from_what_was_voted_out():
     f, b = np.array([0, SEEN / 4, 1, 0, 1], np.float32), np.array([0, SEEN / 4, 0, 1, 1], np.float32)
     np.testing.assert_allclose(probability(f, b, 1.0), [0, 0, 1, 0, 0.5])
-    assert seen(f, b).tolist() == [False, False, True, True, True]
+    evidence = Evidence(5)
+    evidence.put("v", Contribution(SparseVoxels.of(f, 1e-6), SparseVoxels.of(f + b, 1e-6)))
+    assert evidence.seen.tolist() == [False, False, True, True, True]
 
 
 def test_with_no_weight_of_evidence_against_all_that_was_ever_marked_belongs_to_the_object():

@@ -8,8 +8,10 @@ import torch
 from tiny_capture import BALL_CENTRE, BALL_RADIUS, BOX_CENTRE, BOX_HALF
 
 from engine.fields.rendering import camera_rays
-from engine.lifting.loop import rendered_mask, soft_iou
-from engine.lifting.projection import LEAST_WEIGHT, VoxelGrid, ray_weights, view_operator
+from engine.lifting.loop import rendered_mask
+from engine.lifting.masks import soft_iou
+from engine.lifting.projection import LEAST_WEIGHT, ray_weights, view_operator
+from engine.lifting.voxels import VoxelGrid
 
 
 def test_a_row_sums_to_the_opacity_less_what_the_lightest_samples_weigh(stage, sampling):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.lifting.prompting import LEAST_CONFIDENCE, select_points
+from engine.lifting.prompting import mask_box, negative_points, select_points
 
 
 def flat(height: int = 40, width: int = 60) -> np.ndarray:
@@ -83,7 +83,7 @@ def test_it_ends_where_the_confidence_is_no_longer_positive():
     np.testing.assert_array_equal(select_points(confidence, flat(), 5), [[10.5, 10.5]])
 
 
-@pytest.mark.parametrize("value", [0.0, LEAST_CONFIDENCE - 0.01])
+@pytest.mark.parametrize("value", [0.0, 0.5 - 0.01])
 def test_an_empty_mask_gives_no_prompts(value):
     found = select_points(np.full((40, 60), value, np.float32), flat(), 3)
     assert found.shape == (0, 2)
@@ -102,3 +102,52 @@ def test_pixels_without_a_surface_are_never_selected():
         assert np.isfinite(points[int(y), int(x)]).all()
     points[:] = np.nan
     assert len(select_points(confidence, points, 10)) == 0
+
+
+def disc(radius: float = 10.0) -> np.ndarray:
+    rows, columns = np.indices((60, 80))
+    return np.hypot(rows - 30, columns - 40) < radius
+
+
+def test_without_decay_the_next_point_is_the_next_most_confident_pixel():
+    confidence = np.where(disc(), 0.9, 0.0).astype(np.float32)
+    confidence[30, 40], confidence[30, 33] = 1.0, 0.99
+    flat = np.stack([*np.meshgrid(np.arange(80.0), np.arange(60.0)), np.zeros((60, 80))], -1).astype(np.float32)
+    found = select_points(confidence, flat, 2, decay=False, inward=False)
+    # the square around the first is 2 * 10 pixels wide over pi: 33 lies outside half of it
+    np.testing.assert_allclose(found[0], [40.5, 30.5])
+    assert abs(found[1][0] - 40.5) > 10 / np.sqrt(np.pi) * np.sqrt(np.pi) / 2
+
+
+def test_the_papers_mask_is_wherever_m_is_positive():
+    m = np.where(disc(), 0.01, -1.0).astype(np.float32)
+    flat = np.zeros((60, 80, 3), np.float32)
+    assert len(select_points(m, flat, 1, level=0.5)) == 0
+    assert len(select_points(m, flat, 1, level=0.0, inward=False)) == 1
+
+
+def test_negative_points_lie_close_by_on_what_was_voted_out_and_on_different_sides():
+    mask = disc()
+    against = (~disc(14)).astype(np.float32)
+    found = negative_points(mask, against, 3)
+    assert len(found) == 3
+    for x, y in found.astype(int):
+        distance = np.hypot(y - 30, x - 40)
+        assert against[y, x] == 1
+        assert distance < 10 + 3 + np.sqrt(mask.sum() / np.pi)
+    assert min(np.linalg.norm(a - b) for i, a in enumerate(found) for b in found[:i]) > 4
+
+
+def test_there_are_no_negative_points_where_nothing_was_voted_out_or_nothing_shows():
+    assert len(negative_points(disc(), np.zeros((60, 80), np.float32), 3)) == 0
+    assert len(negative_points(np.zeros((60, 80), bool), np.ones((60, 80), np.float32), 3)) == 0
+
+
+def test_the_box_holds_the_mask_and_stays_in_the_picture():
+    box = mask_box(disc())
+    assert box is not None
+    np.testing.assert_allclose(box, [40 - 9 - 0.95, 30 - 9 - 0.95, 40 + 10 + 0.95, 30 + 10 + 0.95])
+    everywhere = mask_box(np.ones((60, 80), bool))
+    assert everywhere is not None
+    np.testing.assert_allclose(everywhere, [0, 0, 80, 60])
+    assert mask_box(np.zeros((60, 80), bool)) is None

@@ -1,0 +1,244 @@
+"""Result folders: what segmenting writes, and what can be done with it later: another mesh, corrections, undo."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.cache import write_json
+from engine.captures.load import find_view, load_capture
+from engine.devices import pick_device
+from engine.lifting.corrections import correct, undo
+from engine.lifting.loop import rendered_mask
+from engine.lifting.masks import resample
+from engine.lifting.store import StoredObject, store
+from engine.meshing.export import write_glb
+from engine.options import Options, SegmentOptions
+from engine.progress import Job
+from engine.prompted_view import prompt_places
+from engine.prompts import UserPrompt, prompts_for, read_drawing
+from engine.results import (
+    EVIDENCE,
+    MASKS,
+    MESH,
+    REPORT,
+    SCENE,
+    ObjectFile,
+    read_mask,
+    read_object,
+    read_prompts,
+    read_report,
+    scene_description,
+    write_mask,
+    write_object,
+)
+from engine.segment import (
+    Segmented,
+    make_mesh,
+    mesh_report,
+    object_probability,
+    render_masks,
+    segment,
+    views_report,
+)
+from engine.segmenters.choose import make_segmenter
+from engine.train import Trained, open_workspace
+from engine.workspace import Workspace
+from sa3d_blender.protocol.errors import PromptError, StorageError
+
+SAME = 0.01  # of a rendered probability: masks that nowhere differ by more are left as they are
+
+
+def segment_capture(
+    path: Path,
+    prompt: UserPrompt,
+    request: SegmentOptions,
+    options: Options,
+    out: Path,
+    job: Job,
+    beside: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """`sa3d segment`: reads the capture, trains if need be, segments, writes the result folder; returns the report.
+
+    Args:
+        beside: result folders of objects in the same field, none of whose voxels will be this object's.
+
+    Raises:
+        Sa3dError: any of the tree, each with what to do about it.
+    """
+    started = time.perf_counter()
+    capture = load_capture(path)
+    for warning in capture.warnings:
+        job.log(f"Warning: {warning}")
+    view = find_view(capture, prompt.view)
+    if prompt.mask is None:  # a wrong prompt is told before the field is trained, not after
+        prompts_for(prompt, view, (view.camera.width, view.camera.height), options.seed)
+    else:
+        read_drawing(prompt.mask, view)
+    if request.segmenter != "auto" or request.weights is not None:
+        # So is a segmenter that isn't there. It is made again later: a large one shouldn't fill memory meanwhile.
+        make_segmenter(request.segmenter, pick_device(options.device).type, options.cache, request.weights)
+    workspace, trained = open_workspace(capture, options, request, job)
+    kept = [read_object(each, workspace.voxels, trained.key).stored for each in beside]
+    neighbours = [stored.resume(workspace.scene) for stored in kept]
+    done = segment(workspace, prompt, request, options, job, neighbours)
+    done.report["field_folder"] = str(trained.folder.absolute())
+    done.report["field_from_cache"] = trained.from_cache
+    done.report["capture"] = str(path.absolute())
+    done.report["beside"] = [str(each.absolute()) for each in beside]
+    done.report["corrections"] = []
+    done.report["seconds_total"] = time.perf_counter() - started
+    write_result(workspace, done, prompt, trained, out)
+    return done.report
+
+
+def write_result(workspace: Workspace, done: Segmented, prompt: UserPrompt, trained: Trained, out: Path) -> None:
+    """Writes ``masks/<stem>.png`` (at the photos' size), the mesh, the evidence, ``scene.json``, and the report last.
+
+    Raises:
+        StorageError: the folder can't be written.
+    """
+    (out / REPORT).unlink(missing_ok=True)
+    for stem, mask in done.masks.items():
+        camera = workspace.stored[stem].camera
+        write_mask(out / MASKS / f"{stem}.png", resample(mask, (camera.height, camera.width)))
+    write_glb(done.mesh, out / MESH)
+    write_object(out / EVIDENCE, ObjectFile(done.stored, workspace.capture_key, trained.key))
+    clicks = prompt_places(workspace, prompt)
+    root = workspace.capture.root
+    write_json(out / SCENE, scene_description(root.absolute().name, root, workspace.stored, clicks))
+    write_json(out / REPORT, done.report)
+
+
+def reopen(folder: Path, options: Options, job: Job) -> tuple[Workspace, Trained, ObjectFile]:
+    """A result folder with its capture and field, ready for another mesh or a correction.
+
+    Raises:
+        StorageError: the folder is no result, or its field is no longer there.
+    """
+    report = read_report(folder)
+    try:
+        capture, field_folder = load_capture(Path(str(report["capture"]))), Path(str(report["field_folder"]))
+    except KeyError as error:
+        raise StorageError(
+            f"The report in {folder} doesn't say which capture it belongs to.", "Run `sa3d segment` again."
+        ) from error
+    workspace, trained = open_workspace(capture, options, SegmentOptions(field_folder=field_folder), job)
+    return workspace, trained, read_object(folder, workspace.voxels, trained.key)
+
+
+def mesh_again(folder: Path, options: Options, job: Job, level: float, lam: float | None, out: Path | None) -> Path:
+    """Makes the mesh of a result folder anew, at another surface level or lambda, from the stored evidence.
+
+    Raises:
+        StorageError: the folder is no result, or its field is no longer there.
+    """
+    workspace, _, kept = reopen(folder, options, job)
+    settings = replace(kept.stored.settings, lam=kept.stored.settings.lam if lam is None else lam)
+    workspace.prepare(job)
+    values = object_probability(workspace, kept.stored, settings)
+    masks = render_masks(workspace, values, job)
+    mesh = make_mesh(workspace, values, kept.stored.seen(), SegmentOptions(lifting=settings), masks, job, level)
+    path = out if out is not None else folder / MESH
+    write_glb(mesh, path)
+    return path
+
+
+def correct_result(
+    folder: Path, prompt: UserPrompt, options: Options, job: Job, segmenter_name: str | None = None
+) -> dict[str, Any]:
+    """`sa3d correct`: more clicks in any view of a segmented object; the folder then holds the corrected object.
+
+    Only the views that the clicks touch are segmented again, and only the masks that change are written again.
+
+    Args:
+        segmenter_name: as for `segment`; by default the one that the object was segmented with.
+
+    Raises:
+        PromptError: no click, or one outside the photo. StorageError: the folder is no result, or its field is gone.
+    """
+    workspace, trained, kept = reopen(folder, options, job)
+    report = read_report(folder)
+    view = workspace.views[find_view(workspace.capture, prompt.view).stem]
+    prompts = prompts_for(prompt, workspace.stored[view.stem], (view.camera.width, view.camera.height), options.seed)
+    name = segmenter_name or str(report["segmenter"])
+    weights = report["settings"]["weights"] if segmenter_name is None else None
+    path = None if weights is None else Path(weights)
+    segmenter = make_segmenter(name, pick_device(options.device).type, options.cache, path, job.log)
+    workspace.prepare(job)
+    with job.stage("Taking the object up again"):
+        lifted = kept.stored.resume(workspace.scene)
+    done = correct(workspace.scene, lifted, view, prompts.points_px, prompts.labels, segmenter, job)
+    job.log(f"Worked out anew: {', '.join(done.touched)}.")
+    stored = store(lifted, (*kept.stored.corrections, done))
+    entry = {"view": view.stem, "points": [list(p) for p in prompt.points], "touched": list(done.touched)}
+    corrections = [*report.get("corrections", []), entry]
+    places = [*read_prompts(folder), *prompt_places(workspace, prompt)]
+    return _replace_object(workspace, trained, folder, kept, stored, corrections, places, job)
+
+
+def undo_result(folder: Path, options: Options, job: Job) -> dict[str, Any]:
+    """`sa3d correct --undo`: takes the latest correction of a segmented object back.
+
+    Raises:
+        PromptError: there is nothing to take back. StorageError: the folder is no result, or its field is gone.
+    """
+    workspace, trained, kept = reopen(folder, options, job)
+    report = read_report(folder)
+    if not kept.stored.corrections:
+        raise PromptError(f"{folder} has no correction that could be taken back.", "Segment again to begin anew.")
+    workspace.prepare(job)
+    with job.stage("Taking the object up again"):
+        lifted = kept.stored.resume(workspace.scene)
+    undo(workspace.scene, lifted, kept.stored.corrections[-1])
+    stored = store(lifted, kept.stored.corrections[:-1])
+    *earlier, last = report["corrections"]
+    places = read_prompts(folder)
+    return _replace_object(
+        workspace, trained, folder, kept, stored, earlier, places[: len(places) - len(last["points"])], job
+    )
+
+
+def _replace_object(
+    workspace: Workspace,
+    trained: Trained,
+    folder: Path,
+    before: ObjectFile,
+    stored: StoredObject,
+    corrections: list[dict[str, Any]],
+    places: list[dict[str, object]],
+    job: Job,
+) -> dict[str, Any]:
+    """Writes an object in place of what it was: mesh, evidence, report, and those masks that differ now."""
+    report = read_report(folder)
+    request = SegmentOptions(lifting=stored.settings)
+    old = object_probability(workspace, before.stored, before.stored.settings)
+    new = object_probability(workspace, stored, stored.settings)
+    both = np.stack([old, new], 1)
+    changed = set()
+    for stem, view in workspace.views.items():
+        seen = rendered_mask(workspace.operator(view), both)
+        if float(np.abs(seen[..., 0] - seen[..., 1]).max()) > SAME:
+            changed.add(stem)
+    fresh = render_masks(workspace, new, job, changed)
+    masks = {}
+    for stem, view in workspace.views.items():
+        size = (view.camera.height, view.camera.width)
+        masks[stem] = fresh[stem] if stem in fresh else resample(read_mask(folder / MASKS / f"{stem}.png"), size)
+    mesh = make_mesh(workspace, new, stored.seen(), request, masks, job)
+    for stem, mask in fresh.items():
+        camera = workspace.stored[stem].camera
+        write_mask(folder / MASKS / f"{stem}.png", resample(mask, (camera.height, camera.width)))
+    write_glb(mesh, folder / MESH)
+    write_object(folder / EVIDENCE, ObjectFile(stored, workspace.capture_key, trained.key))
+    root = workspace.capture.root
+    write_json(folder / SCENE, scene_description(root.absolute().name, root, workspace.stored, places))
+    report |= {"corrections": corrections, "masks_changed": sorted(changed), "seconds_correction": dict(job.timings)}
+    report |= views_report(stored) | {"mesh": mesh_report(mesh)}
+    write_json(folder / REPORT, report)
+    return report

@@ -1,0 +1,35 @@
+"""What all commands share, and how an object is to be segmented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine.lifting.operators import OperatorBudget
+from engine.lifting.settings import LiftingSettings
+from engine.meshing.from_field import SurfaceSettings
+
+
+@dataclass(frozen=True)
+class Options:
+    """What all commands share: where the cache is, the device by name, the seed of everything random.
+
+    ``budget`` is the room that ray weights may take in memory and on disk.
+    """
+
+    cache: Path
+    device: str = "auto"
+    seed: int = 0
+    budget: OperatorBudget = field(default_factory=OperatorBudget)
+
+
+@dataclass(frozen=True)
+class SegmentOptions:
+    """How an object is segmented; see `LiftingSettings` for the paper's knobs."""
+
+    quality: str = "draft"
+    segmenter: str = "auto"
+    weights: Path | None = None
+    lifting: LiftingSettings = field(default_factory=LiftingSettings)
+    surface: SurfaceSettings = field(default_factory=SurfaceSettings)
+    field_folder: Path | None = None

@@ -1,0 +1,188 @@
+"""The main job on a trained field: from a prompt in one view to the object's masks and mesh."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import trimesh
+from jaxtyping import Bool, Float
+
+from engine.captures.load import find_view
+from engine.devices import describe, pick_device
+from engine.lifting.lifted import Lifted
+from engine.lifting.loop import lift
+from engine.lifting.masks import resample
+from engine.lifting.settings import LiftingSettings
+from engine.lifting.store import StoredObject, store
+from engine.lifting.two_pass import second_pass
+from engine.meshing.colours import PhotoForColour
+from engine.meshing.from_field import DepthView, object_mesh
+from engine.options import Options, SegmentOptions
+from engine.progress import Job
+from engine.prompted_view import first_seed
+from engine.prompts import UserPrompt, prompts_for
+from engine.results import versions
+from engine.segmenters.base import Segmenter
+from engine.segmenters.choose import make_segmenter
+from engine.workspace import Workspace
+from sa3d_blender.protocol.errors import PromptError
+
+COLOUR_PHOTOS = 48
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A segmented object: rendered probabilities of all views at working size, the mesh and the report's content."""
+
+    masks: dict[str, Float[np.ndarray, "h w"]]
+    lifted: Lifted
+    stored: StoredObject
+    mesh: trimesh.Trimesh
+    report: dict[str, object]
+
+
+def segment(
+    workspace: Workspace,
+    prompt: UserPrompt,
+    request: SegmentOptions,
+    options: Options,
+    job: Job,
+    beside: Sequence[Lifted] = (),
+) -> Segmented:
+    """The main job on a trained field: 2D mask, lifting over all views, masks of all views, mesh.
+
+    Args:
+        beside: objects of the same field that are known already; no voxel of theirs will be the new object's.
+
+    Raises:
+        PromptError: the prompt names no view or says nothing. LiftingError, MeshError: nothing came of it.
+    """
+    if prompt.is_empty:
+        raise PromptError("There is no prompt.", "Give at least one --point, a --box, a --scribble or a --mask.")
+    view = workspace.views[find_view(workspace.capture, prompt.view).stem]
+    if prompt.mask is None:
+        prompts_for(prompt, workspace.stored[view.stem], (view.camera.width, view.camera.height), options.seed)
+    segmenter = make_segmenter(
+        request.segmenter, pick_device(options.device).type, options.cache, request.weights, job.log
+    )
+    job.log(f"2D segmenter: {segmenter.name}.")
+    workspace.prepare(job)
+    with job.stage("Segmenting the prompted view"):
+        seed = first_seed(workspace, prompt, segmenter, options.seed)
+    lifted = lift(workspace.scene, [seed], segmenter, request.lifting, job, beside)[0]
+    misclassified = None
+    if request.lifting.two_pass:
+        second = second_pass(workspace.scene, lifted, segmenter, job)
+        lifted, misclassified = second.lifted, second.misclassified
+    stored = store(lifted)
+    values = object_probability(workspace, stored, request.lifting)
+    masks = render_masks(workspace, values, job)
+    mesh = make_mesh(workspace, values, lifted.evidence.seen, request, masks, job)
+    report = object_report(workspace, stored, segmenter, request, options, mesh, job)
+    report |= {"prompt": json.loads(json.dumps(asdict(prompt), default=str)), "misclassified_pixels": misclassified}
+    return Segmented(masks, lifted, stored, mesh, report)
+
+
+def object_probability(
+    workspace: Workspace, stored: StoredObject, settings: LiftingSettings
+) -> Float[np.ndarray, " n"]:
+    """Of each occupied voxel to be the object's, by the rule and the refinements that the settings ask for."""
+    return stored.probability(settings.lam)
+
+
+def render_masks(
+    workspace: Workspace, values: Float[np.ndarray, " n"], job: Job, only: Collection[str] | None = None
+) -> dict[str, Float[np.ndarray, "h w"]]:
+    """A voxel probability as all views (or some, by stem) see it, at working size."""
+    wanted = [stem for stem in workspace.views if only is None or stem in only]
+    masks = {}
+    with job.stage("Rendering masks", max(1, len(wanted))) as stage:
+        for stem in wanted:
+            masks[stem] = workspace.render_probability(workspace.views[stem], values)
+            stage.advance(1, stem)
+    return masks
+
+
+def make_mesh(
+    workspace: Workspace,
+    values: Float[np.ndarray, " n"],
+    seen: Bool[np.ndarray, " n"],
+    request: SegmentOptions,
+    masks: dict[str, Float[np.ndarray, "h w"]],
+    job: Job,
+    level: float = 0.5,
+) -> trimesh.Trimesh:
+    """The object's mesh from the probability of its voxels; coloured from the photos whose mask shows most of it.
+
+    Args:
+        seen: voxels that some view has looked at; what none has seen is filled smoothly.
+    """
+    area = {stem: float(mask.sum()) for stem, mask in masks.items()}
+    showing = sorted((s for s in area if area[s] > 0), key=lambda s: -area[s])[:COLOUR_PHOTOS]
+    depth_views, photos = [], []
+    for stem, view in workspace.views.items():
+        operator = workspace.operator(view)
+        depth_views.append(DepthView(operator.camera, operator.depth))
+        if stem in showing:
+            depth = resample(operator.depth, (view.camera.height, view.camera.width))
+            photos.append(PhotoForColour(view.camera, workspace.photo(stem), depth, masks[stem]))
+    return object_mesh(
+        workspace.volume, workspace.voxels, values, seen, depth_views, photos, request.surface, job, level
+    )
+
+
+def object_report(
+    workspace: Workspace,
+    stored: StoredObject,
+    segmenter: Segmenter,
+    request: SegmentOptions,
+    options: Options,
+    mesh: trimesh.Trimesh,
+    job: Job,
+) -> dict[str, object]:
+    """What is told of a segmented object in its report."""
+    return {
+        "capture": str(workspace.capture.root.absolute()),
+        "format": workspace.capture.format,
+        "warnings": list(workspace.capture.warnings),
+        "segmenter": segmenter.name,
+        "settings": json.loads(json.dumps(asdict(request), default=str)) | {"seed": options.seed},
+        "device": describe(pick_device(options.device)),
+        "field": {
+            "kind": "tensorf",
+            "quality": workspace.trained.quality,
+            "heldout_psnr_db": workspace.trained.mean_heldout_psnr_db,
+            "voxels": workspace.voxels.count,
+        },
+        **views_report(stored),
+        "mesh": mesh_report(mesh),
+        "seconds": dict(job.timings),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "versions": versions(),
+    }
+
+
+def views_report(stored: StoredObject) -> dict[str, object]:
+    """What came of each view, and how many were accepted and rejected."""
+    verdicts = [r.verdict for r in stored.views.values()]
+    views = {stem: {"verdict": r.verdict, "iou": r.iou, "score": r.score} for stem, r in sorted(stored.views.items())}
+    return {
+        "views": views,
+        "accepted": verdicts.count("accepted"),
+        "rejected": verdicts.count("rejected"),
+        "not_visible": verdicts.count("not visible"),
+    }
+
+
+def mesh_report(mesh: trimesh.Trimesh) -> dict[str, object]:
+    """Size and soundness of a mesh."""
+    return {
+        "vertices": len(mesh.vertices),
+        "faces": len(mesh.faces),
+        "watertight": bool(mesh.is_watertight),
+        "bounds": mesh.bounds.tolist(),
+    }
