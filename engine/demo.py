@@ -27,8 +27,8 @@ from engine.cache import write_json
 from engine.captures.load import load_capture
 from engine.console import table_console
 from engine.contact_sheet import Tile, contact_sheet, draw_prompts, overlay_mask
+from engine.evaluation.masks import ious, mask_tasks
 from engine.evaluation.metrics import chamfer_distance, f_score
-from engine.evaluation.protocols import compare_masks
 from engine.evaluation.truth import Truth, read_truth
 from engine.progress import Job
 from engine.prompts import UserPrompt
@@ -152,14 +152,15 @@ def run_demo(out: Path, views: int, options: Options, job: Job) -> dict[str, Any
 
 def _compare(workspace: Workspace, done: Segmented, truth: Truth, name: str, prompt: UserPrompt) -> dict[str, Any]:
     stem = next(s for s, v in workspace.views.items() if v.name.endswith(prompt.view) or s == prompt.view)
-    found = compare_masks(done.masks, truth, name, stem)
-    alone = compare_masks(render_masks(workspace, done.lifted.single_view(), Job()), truth, name, stem)
+    task = next(t for t in mask_tasks(workspace.capture, truth, [name], stem))
+    single = render_masks(workspace, done.lifted.single_view(), Job())
+    found = [ious(task, masks) for masks in (done.masks, single)]
     chamfer, score = chamfer_distance(done.mesh, truth.mesh(name)), f_score(done.mesh, truth.mesh(name))
     return {
-        "iou": found["iou"],
-        "worst_iou": found["worst_iou"],
-        "views": found["views"],
-        "single_view_iou": alone["iou"],
+        "iou": float(np.mean(found[0])),
+        "worst_iou": min(found[0]),
+        "views": len(found[0]),
+        "single_view_iou": float(np.mean(found[1])),
         "chamfer": asdict(chamfer),
         "f_score": asdict(score),
         "accepted": done.report["accepted"],

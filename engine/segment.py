@@ -80,7 +80,7 @@ def segment(
         lifted, misclassified = second.lifted, second.misclassified
     stored = store(lifted)
     values = object_probability(workspace, stored, request.lifting)
-    masks = render_masks(workspace, values, job)
+    masks = object_masks(workspace, lifted, values, job)
     mesh = make_mesh(workspace, values, lifted.evidence.seen, request, masks, job)
     report = object_report(workspace, stored, segmenter, request, options, mesh, job)
     report |= {"prompt": json.loads(json.dumps(asdict(prompt), default=str)), "misclassified_pixels": misclassified}
@@ -92,6 +92,22 @@ def object_probability(
 ) -> Float[np.ndarray, " n"]:
     """Of each occupied voxel to be the object's, by the rule and the refinements that the settings ask for."""
     return stored.probability(settings.lam)
+
+
+def object_masks(
+    workspace: Workspace, lifted: Lifted, values: Float[np.ndarray, " n"], job: Job
+) -> dict[str, Float[np.ndarray, "h w"]]:
+    """The object in all views: its probability ``values`` rendered, or by the paper's rule the mask ``A V > 0``."""
+    if lifted.settings.rule == "ours":
+        return render_masks(workspace, values, job)
+    evidence = lifted.evidence
+    v = evidence.foreground - np.float32(lifted.settings.lam) * evidence.background
+    with job.stage("Rendering masks", len(workspace.views)) as stage:
+        masks = {}
+        for stem, view in workspace.views.items():
+            masks[stem] = workspace.render_positive(view, v)
+            stage.advance(1, stem)
+    return masks
 
 
 def render_masks(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -111,17 +112,32 @@ class Workspace:
     def render_probability(self, view: View, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
         """A voxel probability at the photo's working size, sharp: only the pixels near the outline are traced anew."""
         rough = rendered_mask(self.operator(view), values)
+        return self._sharpened(view, rough, lambda fine: rendered_mask(fine, values), CLEARLY_OUT, CLEARLY_IN)
+
+    def render_positive(self, view: View, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
+        """Where a voxel quantity renders as positive (the paper's ``M = A V > 0``), as 0 and 1 at working size."""
+        found = self._sharpened(view, self.operator(view).render(values), lambda fine: fine.render(values), 0.0, 0.0)
+        return (found > 0).astype(np.float32)
+
+    def _sharpened(
+        self,
+        view: View,
+        rough: Float[np.ndarray, "i j"],
+        render: Callable[[ViewOperator], Float[np.ndarray, "h w"]],
+        out: float,
+        inside: float,
+    ) -> Float[np.ndarray, "h w"]:
+        """A rendering on the operator's raster at working size; anew around its outline."""
         size = (view.camera.height, view.camera.width)
         if rough.shape == size:
             return rough
-        planes = torch.from_numpy(rough)[None, None]
+        planes = torch.from_numpy(np.ascontiguousarray(rough))[None, None]
         high = torch.nn.functional.max_pool2d(planes, 5, 1, 2)[0, 0].numpy()
         low = -torch.nn.functional.max_pool2d(-planes, 5, 1, 2)[0, 0].numpy()
-        unclear = resample(((high > CLEARLY_OUT) & (low < CLEARLY_IN)).astype(np.float32), size) > 0
+        unclear = resample(((high > out) & (low <= inside)).astype(np.float32), size) > 0
         found = resample(rough, size)
         if unclear.any():
-            fine = self._trace(view.camera, unclear)
-            found[unclear] = rendered_mask(fine, values)[unclear]
+            found[unclear] = render(self._trace(view.camera, unclear))[unclear]
         return found
 
     def _trace(self, camera: Camera, only: Bool[np.ndarray, "h w"] | None = None) -> ViewOperator:

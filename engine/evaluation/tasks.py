@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,10 +43,10 @@ class Task:
     name: str
     reference: str
     prompt_mask: TrueMask | None
-    targets: dict[str, TrueMask]
+    targets: Mapping[str, TrueMask]
     points: tuple[tuple[float, float, int], ...] = ()
     mesh: Callable[[], trimesh.Trimesh] | None = None
-    others: dict[str, TrueMask] = field(default_factory=dict)
+    others: Mapping[str, TrueMask] = field(default_factory=dict)
 
 
 def score(mask: Float[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]) -> ViewScore:

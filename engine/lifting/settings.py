@@ -64,3 +64,5 @@ PAPER = LiftingSettings(
     anchored=False,
     boundary=False,
 )
+
+RULES: dict[str, LiftingSettings] = {"ours": LiftingSettings(), "paper": PAPER}

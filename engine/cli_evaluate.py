@@ -1,0 +1,141 @@
+"""The command line of the evaluation: `sa3d evaluate masks | ablation | nvos | spin-nerf | replica`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.cache import cache_root
+from engine.cli_options import (
+    AsJson,
+    CacheDir,
+    CapturePath,
+    Device,
+    Disk,
+    Memory,
+    Seed,
+    SegmenterName,
+    lifting_settings,
+    run,
+    share_option,
+)
+from engine.lifting.operators import OperatorBudget
+from engine.progress import Job
+
+evaluate_app = typer.Typer(no_args_is_help=True, help="Measures against the truth.")
+
+Objects = Annotated[str | None, typer.Option("--object", help="Names, separated by commas (default: all).")]
+Apart = Annotated[str, typer.Option(help="Names of objects to be left out of a second mean, separated by commas.")]
+Page = Annotated[Path | None, typer.Option("--html", help="Writes a page with the tables and the worst views.")]
+Quality = Annotated[str, typer.Option(help="Of the field: draft, good or best.")]
+Rule = Annotated[str, typer.Option(help="ours, or paper: V > 0 and all else exactly as published.")]
+Lambda = Annotated[float | None, typer.Option("--lambda", min=0.0, help="Weight of evidence against (1; paper: 0.15).")]
+Tau = Annotated[float, typer.Option(callback=share_option, help="Least IoU of an accepted view.")]
+Points = Annotated[int, typer.Option(min=1, help="Point prompts per view (n_p).")]
+Weights = Annotated[Path | None, typer.Option(help="SAM's weights file.")]
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [name for name in text.split(",") if name] if text else None
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        found = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is no list of whole numbers such as 1,2,3,5.") from None
+    if not found or min(found) < 1:
+        raise typer.BadParameter("numbers of clicks are 1 or more.")
+    return found
+
+
+@evaluate_app.command("masks")
+def evaluate_masks(
+    capture: CapturePath,
+    protocol: Annotated[
+        str, typer.Option(help="reference: one true mask given; clicks: simulated ones; ceiling: all true masks.")
+    ] = "reference",
+    clicks: Annotated[str, typer.Option(help="Numbers of clicks, for --protocol clicks.")] = "1,2,3,5",
+    view: Annotated[str | None, typer.Option(help="Reference view (default: the first).")] = None,
+    objects: Objects = None,
+    apart: Apart = "",
+    rule: Rule = "ours",
+    lam: Lambda = None,
+    tau: Tau = 0.5,
+    prompts: Points = 3,
+    two_pass: Annotated[bool, typer.Option("--two-pass", help="With the second pass of appendix B.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Without the paper's rule beside ours.")] = False,
+    meshes: Annotated[bool, typer.Option(help="Compare meshes, too, where there are true ones.")] = True,
+    quality: Quality = "draft",
+    field: Annotated[Path | None, typer.Option(help="Folder of a trained field (default: the cache's).")] = None,
+    segmenter: SegmenterName = "auto",
+    weights: Weights = None,
+    html: Page = None,
+    memory: Memory = OperatorBudget.memory_mb,
+    disk: Disk = OperatorBudget.disk_mb,
+    device: Device = "auto",
+    cache: CacheDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """A capture with masks/ (objects.json, meshes/): all views but the prompted one are compared with the truth."""
+    from engine.evaluation import commands
+    from engine.options import Options, SegmentOptions
+
+    if protocol not in commands.PROTOCOLS:
+        raise typer.BadParameter(f"there is no protocol '{protocol}'; choose one of: {', '.join(commands.PROTOCOLS)}.")
+    settings = lifting_settings(rule, lam, tau=tau, prompts=prompts, two_pass=two_pass)
+    request = SegmentOptions(quality, segmenter, weights, settings, field_folder=field)
+    options = Options(cache_root(cache), device, seed, OperatorBudget(memory, disk))
+    plan = commands.MasksPlan(
+        protocol, _names(objects), view, _whole_numbers(clicks), _names(apart) or [], quick, meshes, html
+    )
+
+    def work(job: Job) -> dict[str, Any]:
+        return commands.evaluate_masks(capture, plan, request, options, job)
+
+    run(work, as_json, commands.show_result)
+
+
+@evaluate_app.command("ablation")
+def evaluate_ablation(
+    capture: CapturePath,
+    table: Annotated[
+        list[str] | None, typer.Option(help="views, decay, tau, lambda or methods (default: all of them).")
+    ] = None,
+    view: Annotated[str | None, typer.Option(help="Reference view (default: the first).")] = None,
+    objects: Objects = None,
+    apart: Apart = "",
+    rule: Rule = "ours",
+    quality: Quality = "draft",
+    field: Annotated[Path | None, typer.Option(help="Folder of a trained field (default: the cache's).")] = None,
+    segmenter: SegmenterName = "auto",
+    weights: Weights = None,
+    html: Page = None,
+    memory: Memory = OperatorBudget.memory_mb,
+    disk: Disk = OperatorBudget.disk_mb,
+    device: Device = "auto",
+    cache: CacheDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """The paper's tables 4 to 7 on a capture with masks/, and a row for each of our differences from the paper."""
+    from engine.evaluation import commands
+    from engine.evaluation.ablation import TITLES
+    from engine.options import Options, SegmentOptions
+
+    wanted = table or list(TITLES)
+    for name in wanted:
+        if name not in TITLES:
+            raise typer.BadParameter(f"there is no table '{name}'; choose among: {', '.join(TITLES)}.")
+    request = SegmentOptions(quality, segmenter, weights, lifting_settings(rule, None), field_folder=field)
+    options = Options(cache_root(cache), device, seed, OperatorBudget(memory, disk))
+
+    def work(job: Job) -> dict[str, Any]:
+        return commands.evaluate_ablation(
+            capture, wanted, _names(objects), view, _names(apart) or [], request, options, html, job
+        )
+
+    run(work, as_json, commands.show_result)

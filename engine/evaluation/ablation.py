@@ -1,0 +1,121 @@
+"""The paper's tables 4 to 7, and what each difference between its rule and ours adds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from engine.evaluation.masks import Outcome, given_seed, judge
+from engine.evaluation.run import carry, single_view
+from engine.evaluation.tables import Table, figure, gain
+from engine.evaluation.tasks import Task
+from engine.lifting.settings import PAPER, LiftingSettings
+from engine.progress import Job
+from engine.segmenters.base import Segmenter
+from engine.workspace import Workspace
+
+TITLES = {
+    "views": "Table 4: share of the views that vote",
+    "decay": "Table 5: decay of the confidence with 3D distance",
+    "tau": "Table 6: IoU-aware rejection, tau",
+    "lambda": "Table 7: weight of evidence against, lambda",
+    "methods": "What each difference from the paper adds",
+}
+# Each difference between our rule and the paper's, alone.
+DIFFERENCES: dict[str, dict[str, Any]] = {
+    "probability, normalised": {"rule": "ours"},
+    "lambda 1": {"lam": 1.0},
+    "trust in the user's mask": {"trust": LiftingSettings.trust},
+    "order by overlap": {"order": "overlap"},
+    "rendered mask as hint": {"hint": True},
+    "negative points": {"negatives": True},
+    "second chance": {"second_chance": True},
+    "stray parts left out": {"anchored": True},
+    "boundary graph cut": {"boundary": True},
+}
+
+
+def variants(table: str, base: LiftingSettings) -> dict[str, LiftingSettings | None]:
+    """The rows of a table: settings by name; None stands for the single-view baseline."""
+    if table == "views":
+        return {f"{share:.0%}": replace(base, views=share) for share in (0.1, 0.25, 0.5, 1.0)}
+    if table == "decay":
+        return {"with": base, "without": replace(base, decay=False)}
+    if table == "tau":
+        return {f"{tau:g}": replace(base, tau=tau) for tau in (0.0, 0.3, 0.5, 0.7, 0.9)}
+    if table == "lambda":
+        return {f"{lam:g}": replace(base, lam=lam) for lam in (0.05, 0.15, 0.3, 0.5, 1.0, 2.0)}
+    ours = LiftingSettings()
+    rows: dict[str, LiftingSettings | None] = {"single view": None, "paper": PAPER}
+    rows |= {f"paper + {name}": replace(PAPER, **change) for name, change in DIFFERENCES.items()}
+    rows["ours"] = ours
+    for name, change in DIFFERENCES.items():
+        rows[f"ours - {name}"] = replace(ours, **{key: getattr(PAPER, key) for key in change})
+    rows["ours + boxes"] = replace(ours, boxes=True)
+    rows["ours + two passes"] = replace(ours, two_pass=True)
+    rows["ours + second sweep"] = replace(ours, sweeps=2)
+    return rows
+
+
+def run_table(
+    workspace: Workspace,
+    tasks: Sequence[Task],
+    segmenter: Segmenter,
+    rows: Mapping[str, LiftingSettings | None],
+    job: Job,
+) -> dict[str, list[Outcome]]:
+    """Every variant on every task: the whole loop again, as every setting also changes the prompts."""
+    found: dict[str, list[Outcome]] = {}
+    for name, settings in rows.items():
+        outcomes = []
+        for task in tasks:
+            seed = given_seed(workspace, task)
+            if settings is None:
+                carried = single_view(workspace, seed, LiftingSettings(), job)
+            else:
+                carried = carry(workspace, seed, segmenter, settings, job)
+            outcomes.append(judge(task, name, carried))
+        job.log(f"{name}: mean IoU {mean_iou(outcomes):.3f}")
+        # the masks of hundreds of runs would fill the memory
+        found[name] = [replace(o, carried=replace(o.carried, masks={})) for o in outcomes]
+    return found
+
+
+def mean_iou(outcomes: Sequence[Outcome]) -> float:
+    """Over tasks."""
+    return float(np.mean([o.iou for o in outcomes]))
+
+
+def as_table(table: str, found: Mapping[str, Sequence[Outcome]], apart: Sequence[str]) -> Table:
+    """Mean IoU of every variant, by object and over all; for the methods also what a difference adds."""
+    first = next(iter(found.values()))
+    names = tuple(o.task.name for o in first)
+    columns = ["", *names, "mean"]
+    if apart:
+        columns.append(f"without {', '.join(apart)}")
+    if table == "methods":
+        columns.append("gain")
+    rows = []
+    for name, outcomes in found.items():
+        row = [name, *(figure(o.iou) for o in outcomes), figure(mean_iou(outcomes))]
+        if apart:
+            row.append(figure(mean_iou([o for o in outcomes if o.task.name not in apart])))
+        if table == "methods":
+            row.append(_gain(name, found))
+        rows.append(tuple(row))
+    note = "gain: over the paper's rule where something is added to it; what ours loses where something is taken away."
+    return Table(TITLES[table], tuple(columns), tuple(rows), note if table == "methods" else "")
+
+
+def _gain(name: str, found: Mapping[str, Sequence[Outcome]]) -> str:
+    here = mean_iou(found[name])
+    if name.startswith("paper + ") or name in ("ours", "single view"):
+        return gain(here - mean_iou(found["paper"]))
+    if name.startswith("ours - "):
+        return gain(mean_iou(found["ours"]) - here)
+    if name.startswith("ours + "):
+        return gain(here - mean_iou(found["ours"]))
+    return ""

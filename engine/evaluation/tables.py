@@ -1,0 +1,44 @@
+"""Tables of figures, as they are printed on the terminal and on the page."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rich.table import Table as RichTable
+
+from engine.console import table_console
+
+
+@dataclass(frozen=True)
+class Table:
+    """Words in columns; the first column is aligned to the left. ``note`` says what the figures mean."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def show(tables: list[Table]) -> None:
+    """Prints tables on standard output."""
+    console = table_console()
+    for table in tables:
+        rich = RichTable(title=table.title, caption=table.note or None, title_justify="left", caption_justify="left")
+        for i, name in enumerate(table.columns):
+            rich.add_column(name, justify="right" if i else "left")
+        for row in table.rows:
+            rich.add_row(*row)
+        console.print(rich)
+
+
+def figure(value: object, digits: int = 3) -> str:
+    """A number with some digits; a dash where there is none."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return "-"
+    return f"{value:.{digits}f}"
+
+
+def gain(value: float) -> str:
+    """A difference with its sign."""
+    return f"{value:+.3f}"
