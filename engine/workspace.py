@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -19,15 +18,19 @@ from engine.fields.training import TrainedField
 from engine.lifting.loop import rendered_mask
 from engine.lifting.masks import resample
 from engine.lifting.operators import OperatorBudget, OperatorStore
-from engine.lifting.projection import ViewOperator, view_operator
+from engine.lifting.projection import ViewOperator, render_dense, view_operator
 from engine.lifting.scene import Scene
 from engine.lifting.voxels import VoxelGrid
+from engine.memory import BudgetedMemory
 from engine.progress import Job
 
 OPERATOR_PIXELS = 40_000  # of a view for the lifting: finer than the voxels, whatever the photo's size
 OPERATOR_FORMAT = "2"
 CLEARLY_IN, CLEARLY_OUT = 0.95, 0.02  # rendered probabilities between which a pixel is looked at more closely
-PHOTOS_IN_MEMORY = 96
+PHOTOS_MB = 512  # of photos at working size
+# When a pixel is looked at again, its depth is known: fewer intervals, around the surfaces there.
+COARSE_NEAR_SURFACE = 32
+MARGIN_CELLS = 8
 
 
 def working_photo(view: View, max_side: int) -> tuple[Camera, Float[np.ndarray, "h w c"]]:
@@ -80,9 +83,14 @@ class Workspace:
         self.operators = OperatorStore(
             cache.folder("operators", name), cameras, self._trace, self.voxels.count, budget or OperatorBudget()
         )
-        self.photo = functools.lru_cache(PHOTOS_IN_MEMORY)(self._photo)
+        self._dense: tuple[np.ndarray, torch.Tensor] | None = None
+        self._photos = BudgetedMemory(self._read_photo, lambda photo: photo.nbytes, PHOTOS_MB << 20)
 
-    def _photo(self, stem: str) -> Float[np.ndarray, "h w 3"]:
+    def photo(self, stem: str) -> Float[np.ndarray, "h w 3"]:
+        """A view's photo at working size, in [0, 1], on white where it is transparent."""
+        return self._photos.get(stem)
+
+    def _read_photo(self, stem: str) -> Float[np.ndarray, "h w 3"]:
         return over_white(working_photo(self.stored[stem], self.max_side)[1])
 
     def operator_camera(self, view: View) -> Camera:
@@ -112,33 +120,56 @@ class Workspace:
     def render_probability(self, view: View, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
         """A voxel probability at the photo's working size, sharp: only the pixels near the outline are traced anew."""
         rough = rendered_mask(self.operator(view), values)
-        return self._sharpened(view, rough, lambda fine: rendered_mask(fine, values), CLEARLY_OUT, CLEARLY_IN)
+        found, unclear = _enlarged(rough, (view.camera.height, view.camera.width), CLEARLY_OUT, CLEARLY_IN)
+        if unclear.any():
+            rendered, opacity = self._trace_values(view, unclear, values)
+            found[unclear] = np.clip(rendered / np.maximum(opacity, 0.1), 0, 1)
+        return found
 
     def render_positive(self, view: View, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
         """Where a voxel quantity renders as positive (the paper's ``M = A V > 0``), as 0 and 1 at working size."""
-        found = self._sharpened(view, self.operator(view).render(values), lambda fine: fine.render(values), 0.0, 0.0)
+        rough = self.operator(view).render(values)
+        found, unclear = _enlarged(rough, (view.camera.height, view.camera.width), 0.0, 0.0)
+        if unclear.any():
+            found[unclear] = self._trace_values(view, unclear, values)[0]
         return (found > 0).astype(np.float32)
 
-    def _sharpened(
-        self,
-        view: View,
-        rough: Float[np.ndarray, "i j"],
-        render: Callable[[ViewOperator], Float[np.ndarray, "h w"]],
-        out: float,
-        inside: float,
-    ) -> Float[np.ndarray, "h w"]:
-        """A rendering on the operator's raster at working size; anew around its outline."""
-        size = (view.camera.height, view.camera.width)
-        if rough.shape == size:
-            return rough
-        planes = torch.from_numpy(np.ascontiguousarray(rough))[None, None]
-        high = torch.nn.functional.max_pool2d(planes, 5, 1, 2)[0, 0].numpy()
-        low = -torch.nn.functional.max_pool2d(-planes, 5, 1, 2)[0, 0].numpy()
-        unclear = resample(((high > out) & (low <= inside)).astype(np.float32), size) > 0
-        found = resample(rough, size)
-        if unclear.any():
-            found[unclear] = render(self._trace(view.camera, unclear))[unclear]
-        return found
+    def _trace_values(
+        self, view: View, only: Bool[np.ndarray, "h w"], values: Float[np.ndarray, " n"]
+    ) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p"]]:
+        if self._dense is None or self._dense[0] is not values:  # the same object in view after view
+            self._dense = values, torch.from_numpy(self.voxels.dense(values))[..., None]
+        margin = MARGIN_CELLS * float(self.voxels.cell_size.max())
+        near, far = _depth_range(self.operator(view).depth, only.shape, margin)
+        sampling = replace(self.trained.settings.sampling, coarse=COARSE_NEAR_SURFACE)
+        rendered, opacity = render_dense(
+            self.volume, self.grid, self._dense[1], view.camera, sampling, only, (near, far)
+        )
+        return rendered[:, 0], opacity
 
     def _trace(self, camera: Camera, only: Bool[np.ndarray, "h w"] | None = None) -> ViewOperator:
         return view_operator(self.volume, self.grid, self.voxels, camera, self.trained.settings.sampling, only)
+
+
+def _enlarged(
+    rough: Float[np.ndarray, "i j"], size: tuple[int, int], out: float, inside: float
+) -> tuple[Float[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+    """A rendering at another size, and where that isn't good enough: wherever not all around is clearly in or out."""
+    if rough.shape == size:
+        return rough.astype(np.float32), np.zeros(size, bool)
+    planes = torch.from_numpy(np.ascontiguousarray(rough))[None, None]
+    high = torch.nn.functional.max_pool2d(planes, 3, 1, 1)[0, 0].numpy()
+    low = -torch.nn.functional.max_pool2d(-planes, 3, 1, 1)[0, 0].numpy()
+    return resample(rough, size), resample(((high > out) & (low <= inside)).astype(np.float32), size) > 0
+
+
+def _depth_range(
+    depth: Float[np.ndarray, "i j"], size: tuple[int, ...], margin: float
+) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+    """Between which depths the surfaces around a pixel lie, at another size; from 0 to 0 where there are none."""
+    known = depth > 0
+    planes = torch.from_numpy(np.stack([np.where(known, -depth, -np.inf), np.where(known, depth, -np.inf)]))[None]
+    low, high = torch.nn.functional.max_pool2d(planes.float(), 5, 1, 2)[0]
+    found = torch.stack([-low, high]).nan_to_num(0.0, 0.0, 0.0)[None]
+    near, far = torch.nn.functional.interpolate(found, size=tuple(size), mode="nearest")[0].numpy()
+    return np.maximum(near - margin, 0.0), np.where(far > 0, far + margin, 0.0).astype(np.float32)

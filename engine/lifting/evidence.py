@@ -63,6 +63,8 @@ class Evidence:
         self.contributions: dict[str, Contribution] = {}
         self._foreground = np.zeros(count, np.float64)
         self._looked = np.zeros(count, np.float64)
+        self._seen = np.zeros(count, np.float32)
+        self._may_be = np.zeros(count, bool)  # voxels that some contribution, past or present, has marked
 
     def put(self, view: str, contribution: Contribution) -> None:
         """Adds a view's evidence, or replaces what it said before."""
@@ -81,6 +83,8 @@ class Evidence:
         foreground, looked = contribution.foreground, contribution.looked
         self._foreground[foreground.index] += sign * foreground.values.astype(np.float64)
         self._looked[looked.index] += sign * looked.values.astype(np.float64)
+        self._seen[looked.index] = self._looked[looked.index] > SEEN
+        self._may_be[foreground.index] = True
 
     def only(self, views: Sequence[str]) -> Evidence:
         """The evidence of some of the accepted views alone."""
@@ -102,11 +106,17 @@ class Evidence:
     @property
     def seen(self) -> Bool[np.ndarray, " n"]:
         """Voxels that some accepted view has looked at; the others are unknown, not voted out."""
-        return self._looked > SEEN
+        return self._seen > 0
+
+    @property
+    def seen_values(self) -> Float[np.ndarray, " n"]:
+        """The same as 0 and 1, to be rendered. Not to be written to."""
+        return self._seen
 
     def support(self) -> Support:
         """F and B where the object may be: everywhere else F is next to nothing."""
-        index = np.flatnonzero(self._foreground >= LEAST_FOREGROUND).astype(np.int32)
+        index = np.flatnonzero(self._may_be)
+        index = index[self._foreground[index] >= LEAST_FOREGROUND].astype(np.int32)
         foreground = self._foreground[index]
         return Support(
             self.count,

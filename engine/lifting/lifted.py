@@ -142,8 +142,8 @@ class Lifted:
         first = self.evidence.contributions.get(self.start)
         if first is None:
             return np.zeros(len(support.index), bool)
-        shown = first.foreground.scatter(support.count)[support.index]
-        looked = first.looked.scatter(support.count)[support.index]
+        shown = first.foreground.at(support.index)
+        looked = first.looked.at(support.index)
         return (shown > ANCHOR * self.settings.trust) & (2 * shown > looked)
 
     def probability(self) -> Float[np.ndarray, " n"]:

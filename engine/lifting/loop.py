@@ -146,14 +146,14 @@ def rendered_mask(operator: ViewOperator, values: Float[np.ndarray, "n ..."]) ->
 
 def render_objects(operator: ViewOperator, objects: Sequence[Lifted], settings: LiftingSettings) -> Rendered:
     """Renders K objects with one product (Eq. 3): by our rule, or by the paper's."""
-    seen = np.stack([lifted.evidence.seen for lifted in objects], 1).astype(np.float32)
+    count = len(objects)
+    seen = [lifted.evidence.seen_values for lifted in objects]
     if settings.rule == "paper":
         v = [lifted.evidence.foreground - np.float32(settings.lam) * lifted.evidence.background for lifted in objects]
-        both = operator.render(np.concatenate([np.stack(v, 1), seen], 1))
-        return Rendered(both[..., : len(objects)], 0.0, both[..., len(objects) :])
-    p = np.stack([lifted.probability() for lifted in objects], 1)
-    both = rendered_mask(operator, np.concatenate([p, seen], 1))
-    return Rendered(both[..., : len(objects)], 0.5, both[..., len(objects) :])
+        both = operator.render(np.stack([*v, *seen]).T)
+        return Rendered(both[..., :count], 0.0, both[..., count:])
+    both = rendered_mask(operator, np.stack([*(lifted.probability() for lifted in objects), *seen]).T)
+    return Rendered(both[..., :count], 0.5, both[..., count:])
 
 
 def visit(scene: Scene, view: View, objects: Sequence[Lifted], segmenter: Segmenter) -> None:

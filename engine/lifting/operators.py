@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from engine.cache import atomic_file
 from engine.captures.capture import Camera, View
 from engine.lifting.projection import ViewOperator
 from engine.lifting.voxels import SparseVoxels
+from engine.memory import BudgetedMemory
 from engine.progress import Job
 
 log = logging.getLogger(__name__)
@@ -52,22 +52,18 @@ class OperatorStore:
         budget: OperatorBudget,
     ) -> None:
         self.folder, self.cameras, self.make, self.voxels, self.budget = folder, cameras, make, voxels, budget
-        self._kept: OrderedDict[str, ViewOperator] = OrderedDict()
+        self._kept = BudgetedMemory(self._load, lambda operator: operator.nbytes, budget.memory_mb * MEGABYTE)
         self._looked: dict[str, SparseVoxels] = {}
         self._on_disk = sum(p.stat().st_size for p in folder.glob("*.safetensors"))
         self._said_full = False
 
     def get(self, view: View) -> ViewOperator:
         """A of a view."""
-        if view.stem in self._kept:
-            self._kept.move_to_end(view.stem)
-            return self._kept[view.stem]
-        operator = self._read(view.stem) or self._make(view.stem)
-        self._kept[view.stem] = operator
-        self._looked.setdefault(view.stem, operator.looked)
-        most = self.budget.memory_mb * MEGABYTE
-        while len(self._kept) > 1 and self.memory_bytes > most:
-            self._kept.popitem(last=False)
+        return self._kept.get(view.stem)
+
+    def _load(self, stem: str) -> ViewOperator:
+        operator = self._read(stem) or self._make(stem)
+        self._looked.setdefault(stem, operator.looked)
         return operator
 
     def looked(self, view: View) -> SparseVoxels:
@@ -86,7 +82,7 @@ class OperatorStore:
     @property
     def memory_bytes(self) -> int:
         """What the operators in memory take."""
-        return sum(operator.nbytes for operator in self._kept.values())
+        return self._kept.used
 
     def _path(self, stem: str) -> Path:
         return self.folder / (hashlib.sha256(stem.encode()).hexdigest()[:24] + ".safetensors")

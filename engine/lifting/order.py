@@ -30,10 +30,14 @@ def view_signatures(
 
 
 def _places(grid: VoxelGrid) -> Int[np.ndarray, " n"]:
-    x, y, z = np.unravel_index(grid.flat_positions, grid.shape)
+    x, y, z = (np.arange(side, dtype=np.int32) // BLOCK for side in grid.shape)
     blocks = tuple(-(-side // BLOCK) for side in grid.shape)
-    _, place = np.unique(np.ravel_multi_index((x // BLOCK, y // BLOCK, z // BLOCK), blocks), return_inverse=True)
-    return place.astype(np.int32)
+    number = (x[:, None, None] * blocks[1] + y[:, None]) * blocks[2] + z
+    of_voxel = number[grid.index >= 0]
+    used = np.zeros(int(np.prod(blocks)), bool)
+    used[of_voxel] = True
+    renumbered = np.cumsum(used, dtype=np.int32) - 1
+    return renumbered[of_voxel].astype(np.int32)
 
 
 def around(

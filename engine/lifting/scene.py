@@ -14,7 +14,10 @@ from engine.lifting.masks import resample
 from engine.lifting.order import around, view_signatures
 from engine.lifting.projection import ViewOperator
 from engine.lifting.voxels import SparseVoxels, VoxelGrid
+from engine.memory import BudgetedMemory
 from engine.segmenters.base import Photo
+
+PHOTOS_MB = 384  # of photos with their geometry, for the next object
 
 
 class Scene:
@@ -38,6 +41,7 @@ class Scene:
         self.views: Mapping[str, View] = {view.stem: view for view in views}
         self.operator_of, self.photo_of, self.grid = operator_of, photo_of, grid
         self.looked_of = looked_of or (lambda view: operator_of(view).looked)
+        self._photos = BudgetedMemory(self._photo, _bytes_of, PHOTOS_MB << 20)
         self._signatures: tuple[Float[np.ndarray, "views places"], Int[np.ndarray, " n"]] | None = None
 
     def signatures(self, shown: SparseVoxels) -> Float[np.ndarray, "views near"]:
@@ -49,12 +53,20 @@ class Scene:
 
     def photo(self, view: View) -> Photo:
         """The photo with the field's geometry, as a segmenter takes it."""
+        return self._photos.get(view.stem)
+
+    def _photo(self, stem: str) -> Photo:
+        view = self.views[stem]
         rgb, key = self.photo_of(view)
         operator = self.operator_of(view)
         points = surface_points(operator.camera, operator.depth)
         normals = resample(surface_normals(points, operator.camera), rgb.shape[:2])
         length = np.linalg.norm(normals, axis=-1, keepdims=True)
         return Photo(rgb, resample(operator.depth, rgb.shape[:2]), normals / np.maximum(length, 1e-6), key)
+
+
+def _bytes_of(photo: Photo) -> int:
+    return sum(array.nbytes for array in (photo.rgb, photo.depth, photo.normals) if array is not None)
 
 
 def visible_points(

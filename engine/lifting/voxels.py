@@ -95,6 +95,13 @@ class SparseVoxels:
         full[self.index] = self.values
         return full
 
+    def at(self, index: Int[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+        """The values of other voxels, given by number: 0 for those that aren't among these."""
+        if len(self.index) == 0:
+            return np.zeros(len(index), np.float32)
+        where = np.minimum(np.searchsorted(self.index, index), len(self.index) - 1)
+        return np.where(self.index[where] == index, self.values[where], np.float32(0))
+
     def times(self, factor: float) -> SparseVoxels:
         """All values times a factor."""
         return SparseVoxels(self.index, self.values * np.float32(factor))
