@@ -101,6 +101,9 @@ def segment(
     two_pass: Annotated[
         bool, typer.Option("--two-pass", help="Second pass, beside what the first took along by mistake.")
     ] = False,
+    boundary: Annotated[
+        bool, typer.Option("--boundary", help="Move the surface to edges of colour and density (for thin things).")
+    ] = False,
     rule: Annotated[str, typer.Option(help="ours, or paper: V > 0 and all else exactly as published.")] = "ours",
     beside: Annotated[
         list[Path] | None, typer.Option(help="Result folder of a neighbour that shares nothing with this object.")
@@ -124,7 +127,7 @@ def segment(
     prompt = UserPrompt(view, points, box_option(box), scribble, mask)
     if prompt.is_empty:
         raise typer.BadParameter("give at least one --point, a --box, a --scribble or a --mask.")
-    lifting = lifting_settings(rule, lam, tau=tau, prompts=prompts, views=views, two_pass=two_pass)
+    lifting = lifting_settings(rule, lam, tau=tau, prompts=prompts, views=views, two_pass=two_pass, boundary=boundary)
     request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field)
 
     def work(job: Job) -> dict[str, Any]:

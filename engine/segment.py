@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from engine.captures.load import find_view
 from engine.devices import describe, pick_device
+from engine.lifting.boundary import refine_boundary
 from engine.lifting.lifted import Lifted
 from engine.lifting.loop import lift
 from engine.lifting.masks import resample
@@ -90,8 +91,13 @@ def segment(
 def object_probability(
     workspace: Workspace, stored: StoredObject, settings: LiftingSettings
 ) -> Float[np.ndarray, " n"]:
-    """Of each occupied voxel to be the object's, by the rule and the refinements that the settings ask for."""
-    return stored.probability(settings.lam)
+    """Of each occupied voxel to be the object's, with the refinements that the settings ask for."""
+    values = stored.probability(settings.lam)
+    if not settings.boundary:
+        return values
+    support = stored.voxels.support
+    looked = support.scatter(support.foreground + support.background)
+    return refine_boundary(workspace.voxels, values, looked, workspace.cell_opacity, workspace.voxel_colours)
 
 
 def object_masks(

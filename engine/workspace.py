@@ -20,6 +20,7 @@ from engine.lifting.masks import resample
 from engine.lifting.operators import OperatorBudget, OperatorStore
 from engine.lifting.projection import ViewOperator, render_dense, view_operator
 from engine.lifting.scene import Scene
+from engine.lifting.voxel_colours import voxel_colours
 from engine.lifting.voxels import VoxelGrid
 from engine.memory import BudgetedMemory
 from engine.progress import Job
@@ -106,6 +107,19 @@ class Workspace:
     def prepare(self, job: Job) -> None:
         """Makes the operators of all views that the cache lacks."""
         self.operators.prepare(list(self.views.values()), job)
+
+    @functools.cached_property
+    def cell_opacity(self) -> Float[np.ndarray, "x y z"]:
+        """Share of the light that a cell of the voxels' grid stops."""
+        cell = float(np.mean(self.voxels.cell_size))
+        opacity: np.ndarray = (1 - torch.exp(-self.volume.densities() * cell)).cpu().numpy()
+        return opacity
+
+    @functools.cached_property
+    def voxel_colours(self) -> Float[np.ndarray, "n 3"]:
+        """What the photos say about the colours of the occupied voxels; NaN where no view sees them."""
+        views = list(self.views.values())
+        return voxel_colours(self.voxels, views, self.operator, lambda view: self.photo(view.stem))
 
     @functools.cached_property
     def scene(self) -> Scene:

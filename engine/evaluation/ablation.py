@@ -34,7 +34,6 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "negative points": {"negatives": True},
     "second chance": {"second_chance": True},
     "stray parts left out": {"anchored": True},
-    "boundary graph cut": {"boundary": True},
 }
 
 
@@ -54,6 +53,7 @@ def variants(table: str, base: LiftingSettings) -> dict[str, LiftingSettings | N
     rows["ours"] = ours
     for name, change in DIFFERENCES.items():
         rows[f"ours - {name}"] = replace(ours, **{key: getattr(PAPER, key) for key in change})
+    rows["ours + boundary graph cut"] = replace(ours, boundary=True)
     rows["ours + boxes"] = replace(ours, boxes=True)
     rows["ours + two passes"] = replace(ours, two_pass=True)
     rows["ours + second sweep"] = replace(ours, sweeps=2)

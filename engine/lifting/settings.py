@@ -31,7 +31,8 @@ class LiftingSettings:
     - ``anchored``: parts that hang together with nothing the prompted view shows are left out.
     - ``two_pass``: what the prompted view shows as misclassified becomes a second object that supplies negatives
       (appendix B).
-    - ``boundary``: a graph cut on the voxels moves the object's surface to edges of colour, normal and density.
+    - ``boundary``: a graph cut on the voxels moves the object's surface to edges of colour, normal and density. Off: it
+      helps thin things a little and costs the others as much (see boundary.py).
     """
 
     lam: float = 1.0
@@ -49,7 +50,7 @@ class LiftingSettings:
     sweeps: int = 1
     anchored: bool = True
     two_pass: bool = False
-    boundary: bool = True
+    boundary: bool = False
 
 
 # The method exactly as published: its constants, its rule V > 0, its order, and none of what we added.
@@ -62,7 +63,6 @@ PAPER = LiftingSettings(
     negatives=False,
     second_chance=False,
     anchored=False,
-    boundary=False,
 )
 
 RULES: dict[str, LiftingSettings] = {"ours": LiftingSettings(), "paper": PAPER}
