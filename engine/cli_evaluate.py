@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +25,9 @@ from engine.cli_options import (
 )
 from engine.lifting.operators import OperatorBudget
 from engine.progress import Job
+
+if TYPE_CHECKING:
+    from engine.evaluation.tasks import Task
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measures against the truth.")
 
@@ -139,3 +144,111 @@ def evaluate_ablation(
         )
 
     run(work, as_json, commands.show_result)
+
+
+Root = Annotated[Path, typer.Argument(help="Folder of the data set.")]
+Scenes = Annotated[
+    str | None, typer.Option("--task", help="Tasks or scenes, separated by commas (default: all there).")
+]
+
+
+@dataclass(frozen=True)
+class _Common:
+    """The options that the public benchmarks share."""
+
+    rule: str
+    quality: str
+    segmenter: str
+    weights: Path | None
+    html: Path | None
+    device: str
+    cache: Path | None
+    seed: int
+    as_json: bool
+
+
+@evaluate_app.command("nvos")
+def evaluate_nvos(
+    root: Root,
+    tasks: Scenes = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Draws of points from the scribbles; the mean is reported.")] = 3,
+    rule: Rule = "ours",
+    quality: Quality = "good",
+    segmenter: SegmenterName = "auto",
+    weights: Weights = None,
+    html: Page = None,
+    device: Device = "auto",
+    cache: CacheDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """NVOS: ROOT/<scene>, ROOT/masks, ROOT/reference_image, ROOT/scribbles."""
+    from engine.evaluation.nvos import nvos_tasks
+
+    def read() -> list[Task]:
+        return [task for each in nvos_tasks(root, _names(tasks), tuple(range(seed, seed + seeds))) for task in each]
+
+    _benchmark("nvos", read, _Common(rule, quality, segmenter, weights, html, device, cache, seed, as_json))
+
+
+@evaluate_app.command("spin-nerf")
+def evaluate_spin_nerf(
+    root: Root,
+    tasks: Scenes = None,
+    rule: Rule = "ours",
+    quality: Quality = "good",
+    segmenter: SegmenterName = "auto",
+    weights: Weights = None,
+    html: Page = None,
+    device: Device = "auto",
+    cache: CacheDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """SPIn-NeRF: ROOT/<scene> with true masks in ROOT/masks/<scene> or ROOT/<scene>/masks."""
+    from engine.evaluation.spin_nerf import spin_nerf_tasks
+
+    _benchmark(
+        "spin-nerf",
+        lambda: spin_nerf_tasks(root, _names(tasks)),
+        _Common(rule, quality, segmenter, weights, html, device, cache, seed, as_json),
+    )
+
+
+@evaluate_app.command("replica")
+def evaluate_replica(
+    root: Root,
+    tasks: Scenes = None,
+    every: Annotated[int, typer.Option(min=1, help="Every how many of the 900 views is used.")] = 5,
+    rule: Rule = "ours",
+    quality: Quality = "good",
+    segmenter: SegmenterName = "auto",
+    weights: Weights = None,
+    html: Page = None,
+    device: Device = "auto",
+    cache: CacheDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Replica as rendered by Zhi et al.: ROOT/<scene>/Sequence_1."""
+    from engine.evaluation.replica import replica_tasks
+
+    _benchmark(
+        "replica",
+        lambda: replica_tasks(root, _names(tasks), every),
+        _Common(rule, quality, segmenter, weights, html, device, cache, seed, as_json),
+    )
+
+
+def _benchmark(name: str, tasks: Callable[[], list[Task]], common: _Common) -> None:
+    from engine.evaluation import commands
+    from engine.options import Options, SegmentOptions
+
+    settings = lifting_settings(common.rule, None)
+    request = SegmentOptions(common.quality, common.segmenter, common.weights, settings)
+    options = Options(cache_root(common.cache), common.device, common.seed)
+
+    def work(job: Job) -> dict[str, Any]:
+        return commands.evaluate_benchmark(name, tasks(), request, options, common.html, job)
+
+    run(work, common.as_json, commands.show_result)

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from engine.captures.capture import Capture, View
 from engine.captures.llff import read_llff
+from engine.captures.replica import TRAJECTORY, read_replica
 from engine.captures.transforms import SPLITS, read_nerf_synthetic, read_transforms
 from engine.captures.validate import examples
 from sa3d_blender.protocol.errors import CaptureError, PromptError
@@ -19,9 +20,10 @@ _SPLIT_FILES = tuple(f"transforms_{split}.json" for split in SPLITS)
 def load_capture(path: Path) -> Capture:
     """The capture in the folder ``path``, or that the file ``path`` of one belongs to.
 
-    Looked for, in this order: transforms.json, transforms_train.json (or _val, _test), poses_bounds.npy. A path of one
-    of these files decides the format; any other .json file is read like a transforms.json, and a folder of photos
-    beside poses_bounds.npy (such as images_8) chooses these photos. Raises CaptureError.
+    Looked for, in this order: transforms.json, transforms_train.json (or _val, _test), poses_bounds.npy, traj_w_c.txt
+    (Replica; also in the folder's Sequence_1). A path of one of these files decides the format; any other .json file is
+    read like a transforms.json, and a folder of photos beside poses_bounds.npy (such as images_8) chooses these photos.
+    Raises CaptureError.
     """
     path = Path(path)
     try:
@@ -49,9 +51,12 @@ def _read_folder(folder: Path) -> Capture:
         return read_llff(folder)
     if (folder.parent / "poses_bounds.npy").is_file():
         return read_llff(folder.parent, images=folder.name)
+    for sequence in (folder, folder / "Sequence_1"):
+        if (sequence / TRAJECTORY).is_file():
+            return read_replica(sequence)
     raise CaptureError(
-        f"{folder} is not a known kind of capture; looked for transforms.json, {', '.join(_SPLIT_FILES)} and "
-        "poses_bounds.npy in it.",
+        f"{folder} is not a known kind of capture; looked for transforms.json, {', '.join(_SPLIT_FILES)}, "
+        f"poses_bounds.npy and {TRAJECTORY} in it.",
         "Choose the folder that holds one of these files.",
     )
 
@@ -63,9 +68,11 @@ def _read_file(file: Path) -> Capture:
         return read_transforms(file)
     if file.name == "poses_bounds.npy":
         return read_llff(file.parent)
+    if file.name == TRAJECTORY:
+        return read_replica(file.parent)
     raise CaptureError(
-        f"{file.name} is not a capture's file; known are transforms.json, {', '.join(_SPLIT_FILES)} and "
-        "poses_bounds.npy.",
+        f"{file.name} is not a capture's file; known are transforms.json, {', '.join(_SPLIT_FILES)}, "
+        f"poses_bounds.npy and {TRAJECTORY}.",
         "Choose one of these files or the folder that holds it.",
     )
 

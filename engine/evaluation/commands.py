@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 from engine.captures.load import load_capture
 from engine.devices import pick_device
 from engine.evaluation import ablation, masks
+from engine.evaluation.benchmarks import benchmark_json, benchmark_table, run_benchmark
 from engine.evaluation.masks import Outcome, mask_tasks
 from engine.evaluation.page import Picture, outlined, write_page
 from engine.evaluation.tables import Table, show
+from engine.evaluation.tasks import Task
 from engine.evaluation.truth import Truth, read_truth
 from engine.lifting.masks import resample
 from engine.options import Options, SegmentOptions
@@ -108,6 +111,27 @@ def evaluate_ablation(
     return result
 
 
+def evaluate_benchmark(
+    name: str, tasks: Sequence[Task], request: SegmentOptions, options: Options, html: Path | None, job: Job
+) -> dict[str, Any]:
+    """A public benchmark: our method and the single-view baseline, beside what others have published."""
+    device = pick_device(options.device).type
+    segmenter = make_segmenter(request.segmenter, device, options.cache, request.weights, job.log)
+    rows = run_benchmark(tasks, segmenter, request, options, job)
+    made = [benchmark_table(name, rows)]
+    result = {
+        "benchmark": name,
+        "segmenter": segmenter.name,
+        "settings": asdict(request.lifting),
+        "tables": [asdict(table) for table in made],
+        "tasks": benchmark_json(rows),
+    }
+    if html is not None:
+        write_page(html, name, made, [])
+        result["page"] = str(html)
+    return result
+
+
 def _open(path: Path, request: SegmentOptions, options: Options, job: Job) -> tuple[Workspace, Segmenter, Truth]:
     capture = load_capture(path)
     truth = read_truth(path if path.is_dir() else path.parent)
@@ -131,17 +155,11 @@ def _result(
 
 def show_result(result: dict[str, Any]) -> None:
     """Prints the tables of a result on standard output."""
-    print(
-        f"2D segmenter {result['segmenter']}, field of {result['heldout_psnr_db']:.1f} dB"
-        if result["heldout_psnr_db"] == result["heldout_psnr_db"]
-        else f"2D segmenter {result['segmenter']}"
-    )
-    show(
-        [
-            Table(t["title"], tuple(t["columns"]), tuple(tuple(r) for r in t["rows"]), t["note"])
-            for t in result["tables"]
-        ]
-    )
+    decibels = result.get("heldout_psnr_db", float("nan"))
+    field = f", field of {decibels:.1f} dB" if math.isfinite(decibels) else ""
+    print(f"2D segmenter {result['segmenter']}{field}")
+    tables = [Table(t["title"], tuple(t["columns"]), tuple(map(tuple, t["rows"])), t["note"]) for t in result["tables"]]
+    show(tables)
     if "page" in result:
         print(f"Page: {result['page']}")
 

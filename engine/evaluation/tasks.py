@@ -36,7 +36,7 @@ class Task:
         points: (x, y, label) in pixels of the reference photo as stored, label 1 = the object, 0 = not the object.
         targets: gives the true mask of each view that counts, by stem.
         mesh: gives the true mesh, in the capture's world; None where there is none.
-        others: masks that are there but count apart (the reference view's own, for SPIn-NeRF).
+        others: masks that are there but count apart (the reference view's own, which the papers count in).
     """
 
     capture: Capture
