@@ -147,9 +147,7 @@ def evaluate_ablation(
 
 
 Root = Annotated[Path, typer.Argument(help="Folder of the data set.")]
-Scenes = Annotated[
-    str | None, typer.Option("--task", help="Tasks or scenes, separated by commas (default: all there).")
-]
+Scenes = Annotated[str | None, typer.Option("--task", help="Names, separated by commas (default: all there).")]
 
 
 @dataclass(frozen=True)

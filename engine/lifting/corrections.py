@@ -11,7 +11,7 @@ from scipy import ndimage
 from engine.captures.capture import View
 from engine.lifting.geometry import surface_points
 from engine.lifting.lifted import Lifted, Marks, ViewResult
-from engine.lifting.loop import LEAST_PIXELS, render_objects, visit, vote
+from engine.lifting.loop import LEAST_PIXELS, render_objects, rendered_mask, visit, vote
 from engine.lifting.masks import MaskCrop, resample
 from engine.lifting.order import views_outward
 from engine.lifting.prompting import select_points
@@ -21,6 +21,7 @@ from engine.progress import Job
 from engine.segmenters.base import Prompts, Segmenter
 from sa3d_blender.protocol.errors import LiftingError, PromptError
 
+ROUNDS = 3  # over the views: what one of them gives up may be what kept another from agreeing
 MARKS_PER_PART = 3  # points that stand for a part which a correction adds or takes away
 
 
@@ -63,7 +64,7 @@ def correct(
     """
     if len(points_px) == 0:
         raise PromptError("There is no prompt.", "Click at least once: on the object, or on what isn't part of it.")
-    before = lifted.views.get(view.stem)
+    before, p_before = lifted.views.get(view.stem), lifted.probability()
     replaced: dict[str, ViewResult | None] = {view.stem: before}
     operator = scene.operator_of(view)
     raster = operator.opacity.shape
@@ -78,12 +79,19 @@ def correct(
     marks_before = lifted.marks
     vote(scene, lifted, view, result)
     lifted.marks = marks_before.plus(marks)
-    touched = [v for v in _nearest_first(scene, lifted, view) if contradicts(scene, lifted, v, marks)]
-    with job.stage("Asking the views that say otherwise", max(1, len(touched))) as stage:
-        for other in touched:
-            replaced[other.stem] = lifted.views.get(other.stem)
-            visit(scene, other, [lifted], segmenter)
-            stage.advance(1, f"{other.stem} {lifted.views[other.stem].verdict}")
+    others = _nearest_first(scene, lifted, view)
+    with job.stage("Asking the views that say otherwise", len(others) * ROUNDS) as stage:
+        for _ in range(ROUNDS):
+            asked = 0
+            for other in others:
+                stage.advance(1, f"{len(replaced) - 1} views asked")
+                rejected = other.stem in replaced and lifted.views[other.stem].verdict == "rejected"
+                if rejected or contradicts(scene, lifted, other, marks) or left_behind(scene, lifted, other, p_before):
+                    replaced.setdefault(other.stem, lifted.views.get(other.stem))
+                    _ask_again(scene, lifted, other, segmenter)
+                    asked += 1
+            if asked == 0:
+                break
     correction = Correction(view.stem, points_px, labels, replaced, marks_before)
     if not (lifted.voxels().probability(lifted.settings.lam) > 0.5).any():
         undo(scene, lifted, correction)
@@ -131,6 +139,31 @@ def _prompted_again(
     return ViewResult("prompted", 1.0, found.score, mask, points, kinds)
 
 
+def _ask_again(scene: Scene, lifted: Lifted, view: View, segmenter: Segmenter) -> None:
+    earlier = lifted.views.get(view.stem)
+    if earlier is not None and earlier.verdict == "prompted":
+        vote(scene, lifted, view, _reminded(scene, lifted, view, earlier, segmenter))
+    else:
+        visit(scene, view, [lifted], segmenter)
+
+
+def _reminded(scene: Scene, lifted: Lifted, view: View, before: ViewResult, segmenter: Segmenter) -> ViewResult:
+    """A prompted view's mask once more, with what the user has since said elsewhere: the latest word counts."""
+    operator = scene.operator_of(view)
+    raster = operator.opacity.shape
+    marked, which = visible_points(operator, lifted.marks.points)
+    photo = scene.photo(view)
+    segmenter.set_image(photo)
+    scale = np.array([view.camera.width / raster[1], view.camera.height / raster[0]], np.float32)
+    points = np.concatenate([before.points_px, marked * scale])
+    labels = np.concatenate([before.labels, lifted.marks.labels[which]])
+    assert before.mask is not None
+    hint = resample(before.mask.dense(), photo.rgb.shape[:2])
+    found = segmenter.predict(Prompts(points, labels, None, hint))
+    mask = MaskCrop.of(resample(found.mask, raster))
+    return ViewResult("prompted", 1.0, found.score, mask, before.points_px, before.labels)
+
+
 def marks_of_change(
     before: Bool[np.ndarray, "h w"],
     after: Bool[np.ndarray, "h w"],
@@ -172,8 +205,6 @@ def marks_of_change(
 def contradicts(scene: Scene, lifted: Lifted, view: View, marks: Marks) -> bool:
     """Whether a view sees a mark and says otherwise: by its mask or, where it doesn't vote, by the rendering."""
     result = lifted.views.get(view.stem)
-    if result is not None and result.verdict == "prompted":
-        return False
     operator = scene.operator_of(view)
     pixels, which = visible_points(operator, marks.points)
     if len(pixels) == 0:
@@ -184,6 +215,20 @@ def contradicts(scene: Scene, lifted: Lifted, view: View, marks: Marks) -> bool:
         inside = render_objects(operator, [lifted], lifted.settings).mask(0)
     columns, rows = pixels.astype(int).T
     return bool((inside[rows, columns] != (marks.labels[which] == 1)).any())
+
+
+def left_behind(scene: Scene, lifted: Lifted, view: View, p_before: Float[np.ndarray, " n"]) -> bool:
+    """Whether an accepted view's mask still says what the object no longer is, or not yet what it has become.
+
+    Only where the object has changed since ``p_before``: views that never quite agreed are left alone.
+    """
+    result = lifted.views.get(view.stem)
+    if result is None or result.verdict != "accepted" or result.mask is None:
+        return False
+    seen = rendered_mask(scene.operator_of(view), np.stack([p_before, lifted.probability()]).T) > 0.5
+    now = seen[..., 1]
+    changed = ndimage.binary_opening(seen[..., 0] != now, np.ones((3, 3)))
+    return int((changed & ((result.mask.dense() > 0.5) != now)).sum()) >= LEAST_PIXELS
 
 
 def _nearest_first(scene: Scene, lifted: Lifted, view: View) -> list[View]:

@@ -75,11 +75,9 @@ class ObjectVoxels:
     """Where an object may be, and all that decides where it is: enough for another lambda, within milliseconds.
 
     Args:
-        support: F and B.
-        cells: int [n, 3], the support's cells on the grid.
-        anchored: bool [n], what the prompted view shows of it.
-        rival: float32 [n], the largest probability of another object there.
-        keep_stray: parts that hang together with nothing anchored stay.
+        support: F and B. cells: int [n, 3], the support's cells on the grid. anchored: bool [n], what the prompted
+        view shows of it. rival: float32 [n], the largest probability of another object there: one half or more where
+        the voxel is its own. keep_stray: parts that hang together with nothing anchored stay.
     """
 
     support: Support
@@ -91,9 +89,10 @@ class ObjectVoxels:
     def probability(self, lam: float) -> Float[np.ndarray, " n"]:
         """Of each voxel of the support to be the object's: above one half where F > lambda B.
 
-        At most one half where a rival is as likely, and 0 in stray parts.
+        At most one half in voxels of other objects, and 0 in stray parts.
         """
-        values = exclusive(np.stack([self.support.probability(lam), self.rival], 1))[:, 0]
+        values = self.support.probability(lam)
+        values = np.where(self.rival >= 0.5, np.minimum(values, 1 - self.rival), values)
         if self.keep_stray:
             return values
         firm = self.support.foreground + self.support.background > FIRM
@@ -105,8 +104,8 @@ class Lifted:
     """An object as it is being lifted or corrected.
 
     ``rivals`` are other objects of the scene that it may share no voxel with, ``outside`` float32 [N] is what is
-    known of others that aren't at hand (the largest of their probabilities); ``start`` is the stem of the prompted
-    view.
+    known of others that aren't at hand (the largest of their probabilities), which keep the voxels that they have;
+    ``start`` is the stem of the prompted view.
     """
 
     seed: Seed
@@ -132,8 +131,10 @@ class Lifted:
         """The object on its few voxels."""
         support = self.evidence.support()
         rival = np.zeros(len(support.index), np.float32) if self.outside is None else self.outside[support.index]
-        for other in self.rivals:
-            rival = np.maximum(rival, other.own_probability()[support.index])
+        if self.rivals:
+            theirs = [other.own_probability()[support.index] for other in self.rivals]
+            shares = exclusive(np.stack([support.probability(self.settings.lam), *theirs], 1))
+            rival = np.maximum(rival, shares[:, 1:].max(1))
         return ObjectVoxels(
             support, self.grid.cells(support.index), self._anchored(support), rival, not self.settings.anchored
         )

@@ -46,19 +46,23 @@ def lift(
     settings: LiftingSettings,
     job: Job,
     beside: Sequence[Lifted] = (),
+    outside: Float[np.ndarray, " n"] | None = None,
 ) -> list[Lifted]:
     """Carries the masks of one view or several into 3D, over all the others: one object for each seed.
 
     Args:
         segmenter: asked once for each object and each of the other views (and once more where it was rejected).
         beside: objects of the scene that are known already; none of their voxels will be the new objects'.
+        outside: the same as probabilities of all voxels (the largest of all such objects'), in place of ``beside``.
 
     Raises:
         LiftingError: a mask lies where the field has nothing.
     """
+    if beside:
+        outside = np.max([neighbour.own_probability() for neighbour in beside], axis=0)
     objects = [plant(scene, seed, settings) for seed in seeds]
     for lifted in objects:
-        lifted.rivals = [*beside, *(other for other in objects if other is not lifted)]
+        lifted.rivals, lifted.outside = [other for other in objects if other is not lifted], outside
     others = share_of(_ordered(scene, objects[0]), settings.views)
     with job.stage("Carrying the mask from view to view", len(others) * settings.sweeps) as stage:
         for _ in range(settings.sweeps):
@@ -125,16 +129,23 @@ def _verdicts(objects: Sequence[Lifted], view: View) -> str:
 class Rendered:
     """Objects as a view sees them: ``confidence`` [H, W, K] exceeds ``level`` where an object is.
 
-    ``known`` [H, W, K] is the share of the light that comes from voxels which an accepted view of that object has seen.
+    ``known`` [H, W, K] is the share of the light that comes from voxels which an accepted view of that object has seen;
+    ``others`` [H, W] the confidence of whatever other objects there are.
     """
 
     confidence: Float[np.ndarray, "h w k"]
     level: float
     known: Float[np.ndarray, "h w k"]
+    others: Float[np.ndarray, "h w"]
 
     def mask(self, k: int) -> Bool[np.ndarray, "h w"]:
         """Where object k is."""
         return self.confidence[..., k] > self.level
+
+    def rivals(self, k: int) -> Float[np.ndarray, "h w"]:
+        """The confidence of all other objects than k."""
+        among = np.delete(self.confidence, k, axis=-1)
+        return np.maximum(self.others, among.max(-1)) if among.shape[-1] else self.others
 
 
 def rendered_mask(operator: ViewOperator, values: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "h w ..."]:
@@ -145,15 +156,31 @@ def rendered_mask(operator: ViewOperator, values: Float[np.ndarray, "n ..."]) ->
 
 
 def render_objects(operator: ViewOperator, objects: Sequence[Lifted], settings: LiftingSettings) -> Rendered:
-    """Renders K objects with one product (Eq. 3): by our rule, or by the paper's."""
+    """Renders K objects at once (Eq. 3), by our rule or by the paper's, and beside them their rivals."""
     count = len(objects)
-    seen = [lifted.evidence.seen_values for lifted in objects]
+    columns = [lifted.evidence.seen_values for lifted in objects]
     if settings.rule == "paper":
-        v = [lifted.evidence.foreground - np.float32(settings.lam) * lifted.evidence.background for lifted in objects]
-        both = operator.render(np.stack([*v, *seen]).T)
-        return Rendered(both[..., :count], 0.0, both[..., count:])
-    both = rendered_mask(operator, np.stack([*(lifted.probability() for lifted in objects), *seen]).T)
-    return Rendered(both[..., :count], 0.5, both[..., count:])
+        columns += [o.evidence.foreground - np.float32(settings.lam) * o.evidence.background for o in objects]
+        found = operator.render(np.stack(columns).T)
+        return Rendered(found[..., count:], 0.0, found[..., :count], np.zeros(operator.opacity.shape, np.float32))
+    columns += [lifted.probability() for lifted in objects]
+    others = [lifted.outside for lifted in objects[:1] if lifted.outside is not None]
+    others += [rival.own_probability() for rival in _absent_rivals(objects)]
+    if others:
+        columns.append(np.max(others, axis=0))
+    found = rendered_mask(operator, np.stack(columns).T)
+    none = np.zeros(operator.opacity.shape, np.float32)
+    return Rendered(found[..., count : 2 * count], 0.5, found[..., :count], found[..., 2 * count] if others else none)
+
+
+def _absent_rivals(objects: Sequence[Lifted]) -> list[Lifted]:
+    """The rivals of the objects that aren't among them, each once."""
+    found: list[Lifted] = []
+    for lifted in objects:
+        for rival in lifted.rivals:
+            if not any(rival is known for known in (*objects, *found)):
+                found.append(rival)
+    return found
 
 
 def visit(scene: Scene, view: View, objects: Sequence[Lifted], segmenter: Segmenter) -> None:
@@ -169,8 +196,7 @@ def visit(scene: Scene, view: View, objects: Sequence[Lifted], segmenter: Segmen
             lifted.evidence.remove(view.stem)  # a view must not prompt itself with its own earlier vote
     settings = open_to[0].settings
     operator = scene.operator_of(view)
-    neighbours = _neighbours(open_to) if settings.negatives else []
-    rendered = render_objects(operator, [*open_to, *neighbours], settings)
+    rendered = render_objects(operator, open_to, settings)
     positions = surface_points(operator.camera, operator.depth)
     photo_is_set = False
     for k, lifted in enumerate(open_to):
@@ -189,16 +215,6 @@ def visit(scene: Scene, view: View, objects: Sequence[Lifted], segmenter: Segmen
         iou = soft_iou(mask.dense(), rendered.mask(k).astype(np.float32), known)
         verdict: Verdict = "accepted" if iou >= settings.tau else "rejected"
         vote(scene, lifted, view, ViewResult(verdict, iou, found.score, mask, scaled.points_px, scaled.labels))
-
-
-def _neighbours(objects: Sequence[Lifted]) -> list[Lifted]:
-    """The rivals of the objects that aren't among them, each once."""
-    found: list[Lifted] = []
-    for lifted in objects:
-        for rival in lifted.rivals:
-            if not any(rival is known for known in (*objects, *found)):
-                found.append(rival)
-    return found
 
 
 def prompts_in(
@@ -221,9 +237,7 @@ def prompts_in(
     known = rendered.known[..., k]
     against = [np.zeros((0, 2), np.float32)]
     if settings.negatives:
-        rivals = np.delete(rendered.confidence, k, axis=-1)
-        if rivals.shape[-1]:
-            against.append(negative_points(mask, rivals.max(-1), settings.prompts))
+        against.append(negative_points(mask, rendered.rivals(k), settings.prompts))
         voted_out = np.clip(known - np.clip(confidence, 0, 1), 0, 1) * (confidence < 0.1)
         against.append(negative_points(mask, voted_out, settings.prompts))
     marked, which = visible_points(operator, lifted.marks.points)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from jaxtyping import Bool
@@ -57,6 +56,5 @@ def second_pass(scene: Scene, lifted: Lifted, segmenter: Segmenter, job: Job) ->
         return TwoPass(lifted, 0)
     job.log(f"Second pass: {pixels} of the prompted view's pixels were taken along by mistake; they push back now.")
     intruder = Seed(lifted.seed.view, wrong.astype(np.float32))
-    beside = cast(list[Lifted], list(lifted.rivals))
-    again = lift(scene, [lifted.seed, intruder], segmenter, lifted.settings, job, beside)
-    return TwoPass(again[0], pixels)
+    again, _ = lift(scene, [lifted.seed, intruder], segmenter, lifted.settings, job, outside=lifted.outside)
+    return TwoPass(again, pixels)
