@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from typer.testing import CliRunner, Result
 
 from engine import api
 from engine.cli import app
+from engine.lifting.operators import OperatorBudget
+from engine.lifting.settings import PAPER, LiftingSettings
 from sa3d_blender.protocol.errors import LiftingError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +54,8 @@ def segment_words(capture: TinyCapture, out: Path, *more: object) -> list[object
         ["--point", "1,2", "--no-such-option"],
         ["--point", "1,2", "--tau", "half"],
         ["--text", "the ball"],
-        ["--point", "1,2", "--two-pass"],
+        ["--point", "1,2", "--rule", "theirs"],
+        ["--point", "1,2", "--memory", "-1"],
     ],
     ids=lambda more: " ".join(more) or "no prompt",
 )
@@ -135,13 +139,14 @@ def test_with_json_a_failure_is_json_on_standard_output_too(sa3d, tiny_capture):
 def test_what_the_words_say_reaches_the_api(sa3d, tiny_capture, tmp_path, monkeypatch, own_cache):
     seen: dict[str, Any] = {}
 
-    def recorded(path, prompt, request, options, out, job):
-        seen.update(path=path, prompt=prompt, request=request, options=options, out=out)
+    def recorded(path, prompt, request, options, out, job, beside):
+        seen.update(path=path, prompt=prompt, request=request, options=options, out=out, beside=beside)
         job.log("a line of progress")
         return {"accepted": 3, "weights": Path("w.pth")}
 
     monkeypatch.setattr(api, "segment_capture", recorded)
     words = ["--point", "10,20", "--point", "1.5,2,0", "--box", "1,2,30,40", "--tau", "0.7", "--lambda", "0.3"]
+    words += ["--two-pass", "--boundary", "--beside", "a", "--beside", "b", "--memory", "100", "--disk", "200"]
     words += ["--prompts", "5", "--views", "0.5", "--seed", "7", "--device", "cpu", "--quality", "good", "--json"]
     result = sa3d(*segment_words(tiny_capture, tmp_path / "out", *words))
     assert result.exit_code == 0, result.output
@@ -153,8 +158,40 @@ def test_what_the_words_say_reaches_the_api(sa3d, tiny_capture, tmp_path, monkey
     assert prompt.box == (1.0, 2.0, 30.0, 40.0)
     lifting = request.lifting
     assert (lifting.tau, lifting.lam, lifting.prompts, lifting.views) == (0.7, 0.3, 5, 0.5)
+    assert lifting.two_pass
+    assert lifting.boundary
     assert request.quality == "good"
-    assert options == api.Options(own_cache, "cpu", 7)
+    assert options == api.Options(own_cache, "cpu", 7, OperatorBudget(100, 200))
+    assert seen["beside"] == [Path("a"), Path("b")]
+
+
+def test_the_papers_rule_brings_its_own_lambda_unless_another_is_given(sa3d, tiny_capture, tmp_path, monkeypatch):
+    seen: list[LiftingSettings] = []
+
+    def recorded(path, prompt, request, options, out, job, beside):
+        seen.append(request.lifting)
+        return {}
+
+    monkeypatch.setattr(api, "segment_capture", recorded)
+    for words in ([], ["--rule", "paper"], ["--rule", "paper", "--lambda", "0.3"]):
+        sa3d(*segment_words(tiny_capture, tmp_path / "out", "--point", "10,20", "--json", *words))
+    assert seen == [LiftingSettings(), PAPER, replace(PAPER, lam=0.3)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--view", "000.png"], ["--point", "1,2"], ["--undo", "--view", "000.png", "--point", "1,2"]],
+    ids=lambda words: " ".join(words) or "nothing",
+)
+def test_a_correction_wants_a_view_and_points_or_undo_alone(sa3d, tmp_path, words):
+    assert sa3d("correct", tmp_path, *words).exit_code == 2
+
+
+def test_what_is_no_result_cannot_be_corrected(sa3d, tmp_path):
+    result = sa3d("correct", tmp_path, "--undo", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"] == "storage"
+    assert "sa3d segment --out" in result.stderr
 
 
 def test_the_doctor_answers_in_words_and_in_json(sa3d):
