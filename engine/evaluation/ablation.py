@@ -56,7 +56,6 @@ def variants(table: str, base: LiftingSettings) -> dict[str, LiftingSettings | N
     rows["ours + boundary graph cut"] = replace(ours, boundary=True)
     rows["ours + boxes"] = replace(ours, boxes=True)
     rows["ours + two passes"] = replace(ours, two_pass=True)
-    rows["ours + second sweep"] = replace(ours, sweeps=2)
     return rows
 
 

@@ -14,7 +14,8 @@ from engine.lifting.lifted import Lifted, Marks, ViewResult
 from engine.lifting.loop import LEAST_PIXELS, render_objects, rendered_mask, visit, vote
 from engine.lifting.masks import MaskCrop, resample
 from engine.lifting.order import views_outward
-from engine.lifting.prompting import select_points
+from engine.lifting.projection import ViewOperator
+from engine.lifting.prompting import away_from, select_points
 from engine.lifting.scene import Scene, visible_points
 from engine.lifting.voxels import SparseVoxels
 from engine.progress import Job
@@ -134,9 +135,29 @@ def _prompted_again(
         hint = np.clip(render_objects(operator, [lifted], lifted.settings).confidence[..., 0], 0, 1)
     photo = scene.photo(view)
     segmenter.set_image(photo)
-    found = segmenter.predict(Prompts(points, kinds, None, resample(hint, photo.rgb.shape[:2])))
+    found = segmenter.predict(_guided(operator, view, points, kinds, hint, lifted))
     mask = MaskCrop.of(resample(found.mask, operator.opacity.shape))
     return ViewResult("prompted", 1.0, found.score, mask, points, kinds)
+
+
+def _guided(
+    operator: ViewOperator,
+    view: View,
+    points_px: Float[np.ndarray, "n 2"],
+    labels: Int[np.ndarray, " n"],
+    hint: Float[np.ndarray, "h w"],
+    lifted: Lifted,
+) -> Prompts:
+    """The user's points, and where none of them is positive, some on the object that are far from the refused ones."""
+    size = (view.camera.height, view.camera.width)
+    mask = resample(hint, size)
+    if (labels == 1).any():
+        return Prompts(points_px, labels, None, mask)
+    scale = np.array([size[1] / hint.shape[1], size[0] / hint.shape[0]], np.float32)
+    positions = surface_points(operator.camera, operator.depth)
+    ours = select_points(away_from(hint, positions, points_px / scale), positions, lifted.settings.prompts)
+    points = np.concatenate([ours * scale, points_px])
+    return Prompts(points, np.concatenate([np.ones(len(ours), np.int64), labels]), None, mask)
 
 
 def _ask_again(scene: Scene, lifted: Lifted, view: View, segmenter: Segmenter) -> None:
@@ -158,8 +179,7 @@ def _reminded(scene: Scene, lifted: Lifted, view: View, before: ViewResult, segm
     points = np.concatenate([before.points_px, marked * scale])
     labels = np.concatenate([before.labels, lifted.marks.labels[which]])
     assert before.mask is not None
-    hint = resample(before.mask.dense(), photo.rgb.shape[:2])
-    found = segmenter.predict(Prompts(points, labels, None, hint))
+    found = segmenter.predict(_guided(operator, view, points, labels, before.mask.dense(), lifted))
     mask = MaskCrop.of(resample(found.mask, raster))
     return ViewResult("prompted", 1.0, found.score, mask, before.points_px, before.labels)
 

@@ -26,7 +26,7 @@ from engine.lifting.lifted import Lifted, Marks, Seed, Verdict, ViewResult
 from engine.lifting.masks import MaskCrop, resample, soft_iou
 from engine.lifting.order import share_of, views_outward
 from engine.lifting.projection import ViewOperator
-from engine.lifting.prompting import mask_box, negative_points, select_points
+from engine.lifting.prompting import away_from, mask_box, negative_points, select_points
 from engine.lifting.scene import Scene, visible_points
 from engine.lifting.settings import LiftingSettings
 from engine.progress import Job
@@ -64,11 +64,10 @@ def lift(
     for lifted in objects:
         lifted.rivals, lifted.outside = [other for other in objects if other is not lifted], outside
     others = share_of(_ordered(scene, objects[0]), settings.views)
-    with job.stage("Carrying the mask from view to view", len(others) * settings.sweeps) as stage:
-        for _ in range(settings.sweeps):
-            for view in others:
-                visit(scene, view, objects, segmenter)
-                stage.advance(1, f"{view.stem}: {_verdicts(objects, view)}")
+    with job.stage("Carrying the mask from view to view", len(others)) as stage:
+        for view in others:
+            visit(scene, view, objects, segmenter)
+            stage.advance(1, f"{view.stem}: {_verdicts(objects, view)}")
     if settings.second_chance:
         rejected = [view for view in others if any(_is_rejected(lifted, view) for lifted in objects)]
         with job.stage("Trying rejected views again", max(1, len(rejected))) as stage:
@@ -229,9 +228,11 @@ def prompts_in(
     mask, confidence = rendered.mask(k), rendered.confidence[..., k]
     if int(mask.sum()) < LEAST_PIXELS:
         return None
-    points = select_points(
-        confidence, positions, settings.prompts, rendered.level, settings.decay, inward=settings.rule == "ours"
-    )
+    marked, which = visible_points(operator, lifted.marks.points)
+    refused = marked[lifted.marks.labels[which] == 0]
+    towards = away_from(confidence, positions, refused)
+    inward = settings.rule == "ours"
+    points = select_points(towards, positions, settings.prompts, rendered.level, settings.decay, inward)
     if len(points) == 0:
         return None
     known = rendered.known[..., k]
@@ -240,7 +241,6 @@ def prompts_in(
         against.append(negative_points(mask, rendered.rivals(k), settings.prompts))
         voted_out = np.clip(known - np.clip(confidence, 0, 1), 0, 1) * (confidence < 0.1)
         against.append(negative_points(mask, voted_out, settings.prompts))
-    marked, which = visible_points(operator, lifted.marks.points)
     points = np.concatenate([points, *against, marked])
     labels = np.concatenate(
         [np.ones(len(points) - len(marked) - sum(map(len, against))), np.zeros(sum(map(len, against))),

@@ -78,6 +78,31 @@ def _interior(rows: np.ndarray, columns: np.ndarray, mask: np.ndarray) -> np.nda
     return 1e-3 * inside / max(inside.max(), 1.0)
 
 
+def away_from(
+    confidence: Float[np.ndarray, "h w"],
+    points_world: Float[np.ndarray, "h w 3"],
+    refused_px: Float[np.ndarray, "k 2"],
+) -> Float[np.ndarray, "h w"]:
+    """The confidence, decayed towards refused points that lie on the mask: positive prompts belong far from them.
+
+    The decay of Eq. 8 the other way round: with the 3D distance to the nearest such point, min-max normalised over the
+    mask, as what is near it in space is likely to be refused, too.
+
+    Args:
+        refused_px: pixels (x, y) that are not the object, whatever the rendered mask says.
+    """
+    mask = (confidence > 0.5) & np.isfinite(points_world).all(-1)
+    columns, rows = refused_px.astype(int).T
+    contradicting = mask[rows, columns] if len(refused_px) else np.zeros(0, bool)
+    if not contradicting.any():
+        return confidence
+    refused = points_world[rows, columns][contradicting]
+    distance = np.min([np.linalg.norm(points_world[mask] - point, axis=-1) for point in refused], axis=0)
+    decayed = confidence.copy()
+    decayed[mask] *= (distance - distance.min()) / max(float(np.ptp(distance)), 1e-12)
+    return decayed
+
+
 def negative_points(
     mask: Bool[np.ndarray, "h w"], against: Float[np.ndarray, "h w"], count: int
 ) -> Float[np.ndarray, "n 2"]:

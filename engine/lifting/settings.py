@@ -27,7 +27,7 @@ class LiftingSettings:
     - ``hint``: the segmenter also gets the rendered mask, one half where no view has looked yet.
     - ``negatives``: negative points on what was voted out and on other objects.
     - ``boxes``: the segmenter also gets the rendered mask's bounding box.
-    - ``second_chance``: rejected views are tried again at the end, ``sweeps``: how often all views are visited.
+    - ``second_chance``: rejected views are tried again at the end.
     - ``anchored``: parts that hang together with nothing the prompted view shows are left out.
     - ``two_pass``: what the prompted view shows as misclassified becomes a second object that supplies negatives
       (appendix B).
@@ -47,7 +47,6 @@ class LiftingSettings:
     negatives: bool = True
     boxes: bool = False
     second_chance: bool = True
-    sweeps: int = 1
     anchored: bool = True
     two_pass: bool = False
     boundary: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.lifting.prompting import mask_box, negative_points, select_points
+from engine.lifting.prompting import away_from, mask_box, negative_points, select_points
 
 
 def flat(height: int = 40, width: int = 60) -> np.ndarray:
@@ -151,3 +151,19 @@ def test_the_box_holds_the_mask_and_stays_in_the_picture():
     assert everywhere is not None
     np.testing.assert_allclose(everywhere, [0, 0, 80, 60])
     assert mask_box(np.zeros((60, 80), bool)) is None
+
+
+def test_positive_points_go_far_from_what_was_refused():
+    """Two discs beside each other, a refused point on the left one: all points come to lie on the right one."""
+    rows, columns = np.indices((60, 80))
+    both = np.hypot(rows - 30, columns - 20) < 10
+    right = np.hypot(rows - 30, columns - 55) < 10
+    confidence = (both | right).astype(np.float32)
+    flat = np.stack([columns, rows, np.zeros((60, 80))], -1).astype(np.float32)
+    refused = np.array([[20.5, 30.5]], np.float32)
+    found = select_points(away_from(confidence, flat, refused), flat, 3)
+    assert len(found) >= 1
+    assert (found[:, 0] > 40).all()
+    beside = np.array([[5.5, 5.5]], np.float32)  # refused where the mask says so, too: nothing changes
+    np.testing.assert_array_equal(away_from(confidence, flat, beside), confidence)
+    np.testing.assert_array_equal(away_from(confidence, flat, np.zeros((0, 2), np.float32)), confidence)
