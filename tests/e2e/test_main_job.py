@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from safetensors.numpy import load_file
 from tiny_capture import BALL_CENTRE, BALL_RADIUS, HEIGHT, WIDTH, TinyCapture
 
 from engine import api
@@ -19,6 +20,7 @@ from engine.evaluation.metrics import iou
 from engine.fields.training import PRESETS
 from engine.progress import Job, Report
 from engine.prompts import UserPrompt
+from sa3d_blender.protocol.errors import PromptError
 
 CLICKED = 4
 
@@ -88,6 +90,8 @@ def test_two_clicks_on_the_ball_become_its_masks_and_its_mesh(
 
     _a_second_run_finds_the_field(tiny_capture, prompt, request, options, tmp_path / "again")
     _the_mesh_can_be_made_again(out, options, tmp_path / "grown.glb", mesh)
+    _a_correction_can_be_made_and_taken_back(tiny_capture, out, options)
+    _a_neighbour_shares_nothing_with_it(tiny_capture, request, options, out, tmp_path / "box")
 
 
 def _a_second_run_finds_the_field(
@@ -108,6 +112,40 @@ def _the_mesh_can_be_made_again(result: Path, options: api.Options, out: Path, b
     assert grown.is_watertight
     assert grown.volume > before.volume  # a lower level lets more in
     _assert_near_the_ball(grown)
+
+
+def _a_correction_can_be_made_and_taken_back(capture: TinyCapture, result: Path, options: api.Options) -> None:
+    before = load_file(result / "object.safetensors")
+    x, y = capture.centre_px("ball", 12)
+    report = api.correct_result(result, UserPrompt("012.png", ((x, y, 1),)), options, Job())
+    assert [entry["view"] for entry in report["corrections"]] == ["012"]
+    assert report["views"]["012"]["verdict"] == "prompted"
+    assert len(json.loads((result / "scene.json").read_text(encoding="utf-8"))["objects"][0]["prompts"]) == 3
+    _assert_near_the_ball(_mesh(result / "object.glb"))
+    report = api.undo_result(result, options, Job())
+    assert report["corrections"] == []
+    after = load_file(result / "object.safetensors")
+    assert set(after) == set(before)
+    for name in before:
+        np.testing.assert_array_equal(after[name], before[name])
+    assert len(json.loads((result / "scene.json").read_text(encoding="utf-8"))["objects"][0]["prompts"]) == 2
+    with pytest.raises(PromptError, match="no correction"):
+        api.undo_result(result, options, Job())
+
+
+def _a_neighbour_shares_nothing_with_it(
+    capture: TinyCapture, request: api.SegmentOptions, options: api.Options, ball: Path, out: Path
+) -> None:
+    x, y = capture.centre_px("box", 0)
+    api.segment_capture(capture.folder, UserPrompt("000.png", ((x, y, 1),)), request, options, out, Job(), [ball])
+    taken = []
+    for folder in (ball, out):
+        workspace, _, kept = api.reopen(folder, options, Job())
+        taken.append(kept.stored.probability() > 0.5)
+    assert workspace.voxels.count == len(taken[0])
+    assert taken[0].any()
+    assert taken[1].any()
+    assert not (taken[0] & taken[1]).any()
 
 
 def _mesh(path: Path) -> trimesh.Trimesh:
