@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -25,9 +24,6 @@ from engine.cli_options import (
 )
 from engine.lifting.operators import OperatorBudget
 from engine.progress import Job
-
-if TYPE_CHECKING:
-    from engine.evaluation.tasks import Task
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measures against the truth.")
 
@@ -94,19 +90,19 @@ def evaluate_masks(
     settings = lifting_settings(rule, lam, tau=tau, prompts=prompts, two_pass=two_pass)
     request = SegmentOptions(quality, segmenter, weights, settings, field_folder=field)
     options = Options(cache_root(cache), device, seed, OperatorBudget(memory, disk))
-    plan = commands.MasksPlan(
-        protocol, _names(objects), view, _whole_numbers(clicks), _names(apart) or [], quick, meshes, html
-    )
+    source = commands.Source("masks", capture, _names(objects), view)
+    plan = commands.MasksPlan(protocol, _whole_numbers(clicks), _names(apart) or [], quick, meshes, html)
 
     def work(job: Job) -> dict[str, Any]:
-        return commands.evaluate_masks(capture, plan, request, options, job)
+        return commands.evaluate_masks(source, plan, request, options, job)
 
     run(work, as_json, commands.show_result)
 
 
 @evaluate_app.command("ablation")
 def evaluate_ablation(
-    capture: CapturePath,
+    path: Annotated[Path, typer.Argument(help="A capture with masks/, or the folder of a benchmark's data set.")],
+    benchmark: Annotated[str, typer.Option(help="What PATH holds: masks, nvos, spin-nerf or replica.")] = "masks",
     table: Annotated[
         list[str] | None, typer.Option(help="views, decay, tau, lambda or methods (default: all of them).")
     ] = None,
@@ -126,7 +122,7 @@ def evaluate_ablation(
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """The paper's tables 4 to 7 on a capture with masks/, and a row for each of our differences from the paper."""
+    """The paper's tables 4 to 7 on a capture with masks/ or a benchmark, and a row for each of our differences."""
     from engine.evaluation import commands
     from engine.evaluation.ablation import TITLES
     from engine.options import Options, SegmentOptions
@@ -135,19 +131,21 @@ def evaluate_ablation(
     for name in wanted:
         if name not in TITLES:
             raise typer.BadParameter(f"there is no table '{name}'; choose among: {', '.join(TITLES)}.")
+    if benchmark not in commands.KINDS:
+        raise typer.BadParameter(f"there is no benchmark '{benchmark}'; choose among: {', '.join(commands.KINDS)}.")
+    source = commands.Source(benchmark, path, _names(objects), view)
     request = SegmentOptions(quality, segmenter, weights, lifting_settings(rule, None), field_folder=field)
     options = Options(cache_root(cache), device, seed, OperatorBudget(memory, disk))
 
     def work(job: Job) -> dict[str, Any]:
-        return commands.evaluate_ablation(
-            capture, wanted, _names(objects), view, _names(apart) or [], request, options, html, job
-        )
+        return commands.evaluate_ablation(source, wanted, _names(apart) or [], request, options, html, job)
 
     run(work, as_json, commands.show_result)
 
 
 Root = Annotated[Path, typer.Argument(help="Folder of the data set.")]
 Scenes = Annotated[str | None, typer.Option("--task", help="Names, separated by commas (default: all there).")]
+Good = Annotated[str, typer.Option("--quality", help="Of the fields: draft, good or best.")]
 
 
 @dataclass(frozen=True)
@@ -171,7 +169,7 @@ def evaluate_nvos(
     tasks: Scenes = None,
     seeds: Annotated[int, typer.Option(min=1, help="Draws of points from the scribbles; the mean is reported.")] = 3,
     rule: Rule = "ours",
-    quality: Quality = "good",
+    quality: Good = "good",
     segmenter: SegmenterName = "auto",
     weights: Weights = None,
     html: Page = None,
@@ -181,12 +179,8 @@ def evaluate_nvos(
     as_json: AsJson = False,
 ) -> None:
     """NVOS: ROOT/<scene>, ROOT/masks, ROOT/reference_image, ROOT/scribbles."""
-    from engine.evaluation.nvos import nvos_tasks
-
-    def read() -> list[Task]:
-        return [task for each in nvos_tasks(root, _names(tasks), tuple(range(seed, seed + seeds))) for task in each]
-
-    _benchmark("nvos", read, _Common(rule, quality, segmenter, weights, html, device, cache, seed, as_json))
+    common = _Common(rule, quality, segmenter, weights, html, device, cache, seed, as_json)
+    _benchmark("nvos", root, tasks, common, draws=seeds)
 
 
 @evaluate_app.command("spin-nerf")
@@ -194,7 +188,7 @@ def evaluate_spin_nerf(
     root: Root,
     tasks: Scenes = None,
     rule: Rule = "ours",
-    quality: Quality = "good",
+    quality: Good = "good",
     segmenter: SegmenterName = "auto",
     weights: Weights = None,
     html: Page = None,
@@ -204,13 +198,8 @@ def evaluate_spin_nerf(
     as_json: AsJson = False,
 ) -> None:
     """SPIn-NeRF: ROOT/<scene> with true masks in ROOT/masks/<scene> or ROOT/<scene>/masks."""
-    from engine.evaluation.spin_nerf import spin_nerf_tasks
-
-    _benchmark(
-        "spin-nerf",
-        lambda: spin_nerf_tasks(root, _names(tasks)),
-        _Common(rule, quality, segmenter, weights, html, device, cache, seed, as_json),
-    )
+    common = _Common(rule, quality, segmenter, weights, html, device, cache, seed, as_json)
+    _benchmark("spin-nerf", root, tasks, common)
 
 
 @evaluate_app.command("replica")
@@ -219,7 +208,7 @@ def evaluate_replica(
     tasks: Scenes = None,
     every: Annotated[int, typer.Option(min=1, help="Every how many of the 900 views is used.")] = 5,
     rule: Rule = "ours",
-    quality: Quality = "good",
+    quality: Good = "good",
     segmenter: SegmenterName = "auto",
     weights: Weights = None,
     html: Page = None,
@@ -229,24 +218,22 @@ def evaluate_replica(
     as_json: AsJson = False,
 ) -> None:
     """Replica as rendered by Zhi et al.: ROOT/<scene>/Sequence_1."""
-    from engine.evaluation.replica import replica_tasks
-
-    _benchmark(
-        "replica",
-        lambda: replica_tasks(root, _names(tasks), every),
-        _Common(rule, quality, segmenter, weights, html, device, cache, seed, as_json),
-    )
+    common = _Common(rule, quality, segmenter, weights, html, device, cache, seed, as_json)
+    _benchmark("replica", root, tasks, common, every=every)
 
 
-def _benchmark(name: str, tasks: Callable[[], list[Task]], common: _Common) -> None:
+def _benchmark(
+    kind: str, root: Path, names: str | None, common: _Common, draws: int = 3, every: int = 5
+) -> None:
     from engine.evaluation import commands
     from engine.options import Options, SegmentOptions
 
     settings = lifting_settings(common.rule, None)
     request = SegmentOptions(common.quality, common.segmenter, common.weights, settings)
     options = Options(cache_root(common.cache), common.device, common.seed)
+    source = commands.Source(kind, root, _names(names), None, draws, every)
 
     def work(job: Job) -> dict[str, Any]:
-        return commands.evaluate_benchmark(name, tasks(), request, options, common.html, job)
+        return commands.evaluate_benchmark(source, request, options, common.html, job)
 
     run(work, common.as_json, commands.show_result)

@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from engine.evaluation.masks import Outcome, given_seed, judge
-from engine.evaluation.run import carry, single_view
+from engine.evaluation.masks import Outcome, judge
+from engine.evaluation.run import Carried, carry, single_view
+from engine.evaluation.scenes import scenes, seed_of
 from engine.evaluation.tables import Table, figure, gain
 from engine.evaluation.tasks import Task
+from engine.lifting.lifted import Seed
 from engine.lifting.settings import PAPER, LiftingSettings
+from engine.options import Options, SegmentOptions
 from engine.progress import Job
 from engine.segmenters.base import Segmenter
 from engine.workspace import Workspace
 
+MOST_COLUMNS = 10  # of a table that shows every object
 TITLES = {
     "views": "Table 4: share of the views that vote",
     "decay": "Table 5: decay of the confidence with 3D distance",
@@ -59,39 +63,55 @@ def variants(table: str, base: LiftingSettings) -> dict[str, LiftingSettings | N
     return rows
 
 
-def run_table(
-    workspace: Workspace,
+def run_tables(
     tasks: Sequence[Task],
+    tables: Mapping[str, Mapping[str, LiftingSettings | None]],
     segmenter: Segmenter,
-    rows: Mapping[str, LiftingSettings | None],
+    request: SegmentOptions,
+    options: Options,
     job: Job,
-) -> dict[str, list[Outcome]]:
-    """Every variant on every task: the whole loop again, as every setting also changes the prompts."""
-    found: dict[str, list[Outcome]] = {}
-    for name, settings in rows.items():
-        outcomes = []
-        for task in tasks:
-            seed = given_seed(workspace, task)
-            if settings is None:
-                carried = single_view(workspace, seed, LiftingSettings(), job)
-            else:
-                carried = carry(workspace, seed, segmenter, settings, job)
-            outcomes.append(judge(task, name, carried))
-        job.log(f"{name}: mean IoU {mean_iou(outcomes):.3f}")
-        # the masks of hundreds of runs would fill the memory
-        found[name] = [replace(o, carried=replace(o.carried, masks={})) for o in outcomes]
+) -> dict[str, dict[str, list[Outcome]]]:
+    """Every variant of every table on every task: the whole loop again, as every setting also changes the prompts.
+
+    Variants of the same settings are run once.
+    """
+    found: dict[str, dict[str, list[Outcome]]] = {table: {name: [] for name in rows} for table, rows in tables.items()}
+    for workspace, here in scenes(tasks, request, options, job):
+        for task in here:
+            seed = seed_of(workspace, task, segmenter)
+            known: dict[LiftingSettings | None, Outcome] = {}
+            for table, rows in tables.items():
+                for name, settings in rows.items():
+                    if settings not in known:
+                        known[settings] = judge(task, name, _carried(workspace, seed, segmenter, settings, job))
+                        job.log(f"{task.name}, {table}, {name}: IoU {known[settings].iou:.3f}")
+                    known[settings] = known[settings].without_masks()
+                    found[table][name].append(replace(known[settings], method=name))
     return found
 
 
+def _carried(
+    workspace: Workspace, seed: Seed, segmenter: Segmenter, settings: LiftingSettings | None, job: Job
+) -> Carried:
+    if settings is None:
+        return single_view(workspace, seed, LiftingSettings(), job)
+    return carry(workspace, seed, segmenter, settings, job)
+
+
 def mean_iou(outcomes: Sequence[Outcome]) -> float:
-    """Over tasks."""
-    return float(np.mean([o.iou for o in outcomes]))
+    """Over tasks; NaN without any."""
+    return float(np.mean([o.iou for o in outcomes])) if outcomes else float("nan")
 
 
 def as_table(table: str, found: Mapping[str, Sequence[Outcome]], apart: Sequence[str]) -> Table:
-    """Mean IoU of every variant, by object and over all; for the methods also what a difference adds."""
+    """Mean IoU of every variant, by object (unless there are very many) and over all; for the methods also its gain.
+
+    Tasks of the same name (other seeds) share a column.
+    """
     first = next(iter(found.values()))
-    names = tuple(o.task.name for o in first)
+    names = tuple(dict.fromkeys(o.task.name for o in first))
+    if len(names) > MOST_COLUMNS:
+        names = ()
     columns = ["", *names, "mean"]
     if apart:
         columns.append(f"without {', '.join(apart)}")
@@ -99,7 +119,8 @@ def as_table(table: str, found: Mapping[str, Sequence[Outcome]], apart: Sequence
         columns.append("gain")
     rows = []
     for name, outcomes in found.items():
-        row = [name, *(figure(o.iou) for o in outcomes), figure(mean_iou(outcomes))]
+        by_name = [mean_iou([o for o in outcomes if o.task.name == each]) for each in names]
+        row = [name, *(figure(v) for v in by_name), figure(mean_iou(outcomes))]
         if apart:
             row.append(figure(mean_iou([o for o in outcomes if o.task.name not in apart])))
         if table == "methods":

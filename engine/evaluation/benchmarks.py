@@ -8,30 +8,31 @@ from typing import Any
 
 import numpy as np
 
-from engine.captures.capture import Capture
-from engine.evaluation.masks import Outcome, given_seed, judge
+from engine.evaluation.masks import Outcome, judge
+from engine.evaluation.page import Picture
 from engine.evaluation.published import PUBLISHED
 from engine.evaluation.run import carry, single_view
+from engine.evaluation.scenes import scenes, seed_of
 from engine.evaluation.tables import Table, figure
 from engine.evaluation.tasks import Task, ViewScore, score
-from engine.lifting.lifted import Seed
+from engine.evaluation.worst import worst_views
 from engine.lifting.masks import resample
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
-from engine.prompted_view import attached_to_clicks
-from engine.segmenters.base import Prompts, Segmenter
-from engine.train import open_workspace
-from engine.workspace import Workspace
-from sa3d_blender.protocol.errors import PromptError
+from engine.segmenters.base import Segmenter
 
 
 @dataclass(frozen=True)
 class BenchmarkRow:
-    """A task's outcome: ``ours`` and the ``baseline`` on the views that count, and ``apart`` the scores of others."""
+    """A task's outcome: ``ours`` and the ``baseline`` on the views that count, ``apart`` the scores of others.
+
+    ``worst`` are pictures of the views in which ours came out worst.
+    """
 
     ours: Outcome
     baseline: Outcome
     apart: dict[str, ViewScore]
+    worst: Sequence[Picture] = ()
 
     @property
     def with_reference(self) -> float:
@@ -40,49 +41,28 @@ class BenchmarkRow:
 
 
 def run_benchmark(
-    tasks: Sequence[Task], segmenter: Segmenter, request: SegmentOptions, options: Options, job: Job
+    tasks: Sequence[Task],
+    segmenter: Segmenter,
+    request: SegmentOptions,
+    options: Options,
+    job: Job,
+    pictured: bool = False,
 ) -> list[BenchmarkRow]:
-    """Every task; a field is trained (or found) once for each capture."""
+    """Every task; a field is trained (or found) once for each capture. Pictures only where they are ``pictured``."""
     rows = []
-    capture: Capture | None = None
-    workspace: Workspace | None = None
-    for task in tasks:
-        if workspace is None or capture is not task.capture:
-            capture = task.capture
-            workspace, _ = open_workspace(capture, options, request, job)
-            workspace.prepare(job)
-        seed = benchmark_seed(workspace, task, segmenter)
-        ours = judge(task, "ours", carry(workspace, seed, segmenter, request.lifting, job))
-        baseline = judge(task, "single view", single_view(workspace, seed, request.lifting, job))
-        apart = {}
-        for stem, true_mask in task.others.items():
-            truth = true_mask()
-            apart[stem] = score(resample(ours.carried.masks[stem], truth.shape), truth)
-        job.log(f"{task.name}: IoU {ours.iou:.3f} (single view {baseline.iou:.3f})")
-        rows.append(BenchmarkRow(ours, baseline, apart))
+    for workspace, here in scenes(tasks, request, options, job):
+        for task in here:
+            seed = seed_of(workspace, task, segmenter)
+            ours = judge(task, "ours", carry(workspace, seed, segmenter, request.lifting, job))
+            baseline = judge(task, "single view", single_view(workspace, seed, request.lifting, job))
+            apart = {}
+            for stem, true_mask in task.others.items():
+                truth = true_mask()
+                apart[stem] = score(resample(ours.carried.masks[stem], truth.shape), truth)
+            job.log(f"{task.name}: IoU {ours.iou:.3f} (single view {baseline.iou:.3f})")
+            worst = worst_views(workspace, ours) if pictured else []
+            rows.append(BenchmarkRow(ours.without_masks(), baseline.without_masks(), apart, worst))
     return rows
-
-
-def benchmark_seed(workspace: Workspace, task: Task, segmenter: Segmenter) -> Seed:
-    """The mask that is given, or what the segmenter makes of the points that are.
-
-    Raises:
-        PromptError: the segmenter finds nothing at the points.
-    """
-    if task.prompt_mask is not None:
-        return given_seed(workspace, task)
-    view = workspace.views[task.reference]
-    stored = workspace.stored[task.reference].camera
-    scale = np.array([view.camera.width / stored.width, view.camera.height / stored.height], np.float32)
-    points = np.array([p[:2] for p in task.points], np.float32).reshape(-1, 2) * scale
-    points = np.clip(points, 0, np.array([view.camera.width, view.camera.height], np.float32) - 0.01)
-    prompts = Prompts(points, np.array([p[2] for p in task.points], np.int64))
-    segmenter.set_image(workspace.scene.photo(view))
-    found = segmenter.predict(prompts)
-    if not (found.mask > 0.5).any():
-        raise PromptError(f"The segmenter finds nothing for the task {task.name}.", "Try another segmenter.")
-    mask = attached_to_clicks(workspace, view, found.mask, prompts)
-    return Seed(view, mask, found.score, prompts.points_px, prompts.labels)
 
 
 def benchmark_table(name: str, rows: Sequence[BenchmarkRow]) -> Table:

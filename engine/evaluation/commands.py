@@ -1,4 +1,4 @@
-"""What `sa3d evaluate ...` does: reads capture and truth, runs protocols, gives tables, JSON and a page."""
+"""What `sa3d evaluate ...` does: reads tasks, runs protocols on them, gives tables, JSON and a page."""
 
 from __future__ import annotations
 
@@ -13,21 +13,52 @@ from engine.devices import pick_device
 from engine.evaluation import ablation, masks
 from engine.evaluation.benchmarks import benchmark_json, benchmark_table, run_benchmark
 from engine.evaluation.masks import Outcome, mask_tasks
-from engine.evaluation.page import Picture, outlined, write_page
+from engine.evaluation.nvos import nvos_tasks
+from engine.evaluation.page import Picture, write_page
+from engine.evaluation.replica import replica_tasks
+from engine.evaluation.scenes import scenes
+from engine.evaluation.spin_nerf import spin_nerf_tasks
 from engine.evaluation.tables import Table, show
 from engine.evaluation.tasks import Task
-from engine.evaluation.truth import Truth, read_truth
-from engine.lifting.masks import resample
+from engine.evaluation.truth import read_truth
+from engine.evaluation.worst import worst_views
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
 from engine.segmenters.base import Segmenter
 from engine.segmenters.choose import make_segmenter
-from engine.train import open_workspace
 from engine.workspace import Workspace
-from sa3d_blender.protocol.errors import CaptureError
 
 PROTOCOLS = ("reference", "clicks", "ceiling")
-WORST_VIEWS = 3  # pictures of each object on the page
+KINDS = ("masks", "nvos", "spin-nerf", "replica")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where tasks come from.
+
+    ``kind`` is one of KINDS, ``names`` choose objects, tasks or scenes, ``view`` is the reference view of masks,
+    ``draws`` the number of seeds with which NVOS's points are drawn, ``every`` which of Replica's views are used.
+    """
+
+    kind: str
+    path: Path
+    names: list[str] | None = None
+    view: str | None = None
+    draws: int = 3
+    every: int = 5
+
+    def tasks(self, seed: int) -> list[Task]:
+        """Reads them. Raises CaptureError where the layout is another or nothing is there."""
+        if self.kind == "nvos":
+            drawn = nvos_tasks(self.path, self.names, tuple(range(seed, seed + self.draws)))
+            return [task for each in drawn for task in each]
+        if self.kind == "spin-nerf":
+            return spin_nerf_tasks(self.path, self.names)
+        if self.kind == "replica":
+            return replica_tasks(self.path, self.names, self.every)
+        capture = load_capture(self.path)
+        truth = read_truth(self.path if self.path.is_dir() else self.path.parent)
+        return mask_tasks(capture, truth, self.names, self.view)
 
 
 @dataclass(frozen=True)
@@ -35,8 +66,6 @@ class MasksPlan:
     """What `sa3d evaluate masks` was asked for; ``apart`` are objects that are left out of a second mean."""
 
     protocol: str
-    objects: list[str] | None
-    view: str | None
     clicks: Sequence[int]
     apart: Sequence[str]
     quick: bool
@@ -44,52 +73,56 @@ class MasksPlan:
     html: Path | None
 
 
-def evaluate_masks(path: Path, plan: MasksPlan, request: SegmentOptions, options: Options, job: Job) -> dict[str, Any]:
+def evaluate_masks(
+    source: Source, plan: MasksPlan, request: SegmentOptions, options: Options, job: Job
+) -> dict[str, Any]:
     """One of the protocols on a capture with true masks.
 
     Raises:
         CaptureError: there are no true masks, or no object of a given name.
     """
-    workspace, segmenter, truth = _open(path, request, options, job)
-    tasks = mask_tasks(workspace.capture, truth, plan.objects, plan.view)
+    tasks = source.tasks(options.seed)
+    segmenter = _segmenter(request, options, job)
     outcomes: list[list[Outcome]] = []
-    for task in tasks:
-        if plan.protocol == "clicks":
-            found = masks.run_clicks(workspace, task, segmenter, request.lifting, plan.clicks, job)
+    pictures: list[Picture] = []
+    decibels = math.nan
+    for workspace, here in scenes(tasks, request, options, job):  # one, as all the tasks are on one capture
+        decibels = workspace.trained.mean_heldout_psnr_db
+        for task in here:
+            found = _by_protocol(workspace, task, segmenter, plan, request, job)
             if plan.meshes:
                 found[0] = masks.with_mesh(found[0], workspace, job)
-        elif plan.protocol == "ceiling":
-            found = masks.run_ceiling(workspace, task, request.lifting, job)
-            if plan.meshes:
-                found[0] = masks.with_mesh(found[0], workspace, job)
-        else:
-            compared = masks.methods(request.lifting, plan.quick)
-            found = masks.run_reference(workspace, task, segmenter, compared, plan.meshes, job)
-        outcomes.append(found)
-    title = f"{workspace.capture.root.name}, {plan.protocol} protocol, view {tasks[0].reference}"
+            if plan.html is not None:
+                pictures += worst_views(workspace, found[0])
+            outcomes.append([each.without_masks() for each in found])
+    title = f"{source.path.resolve().name}, {plan.protocol} protocol, view {tasks[0].reference}"
     made = masks.tables(outcomes, title, plan.apart)
-    result = _result(path, request, workspace, segmenter, made) | {
+    left = [found for found in outcomes if found[0].task.name not in plan.apart]
+    methods = [o.method for o in outcomes[0]]
+    result = _result(source, request, segmenter, made) | {
+        "heldout_psnr_db": decibels,
         "protocol": plan.protocol,
         "reference": tasks[0].reference,
         "objects": {found[0].task.name: {o.method: o.row() for o in found} for found in outcomes},
-        "mean_iou": {o.method: masks.mean_of(outcomes, i) for i, o in enumerate(outcomes[0])},
-        "mean_iou_apart": {
-            o.method: masks.mean_of([f for f in outcomes if f[0].task.name not in plan.apart], i)
-            for i, o in enumerate(outcomes[0])
-        },
+        "mean_iou": {method: masks.mean_of(outcomes, i) for i, method in enumerate(methods)},
+        "mean_iou_apart": {method: masks.mean_of(left, i) for i, method in enumerate(methods)},
     }
-    if plan.html is not None:
-        pictures = [p for found in outcomes for p in worst_views(workspace, found[0])]
-        write_page(plan.html, title, made, pictures)
-        result["page"] = str(plan.html)
-    return result
+    return _finished(result, plan.html, title, made, pictures)
+
+
+def _by_protocol(
+    workspace: Workspace, task: Task, segmenter: Segmenter, plan: MasksPlan, request: SegmentOptions, job: Job
+) -> list[Outcome]:
+    if plan.protocol == "clicks":
+        return masks.run_clicks(workspace, task, segmenter, request.lifting, plan.clicks, job)
+    if plan.protocol == "ceiling":
+        return masks.run_ceiling(workspace, task, request.lifting, job)
+    return masks.run_reference(workspace, task, segmenter, masks.methods(request.lifting, plan.quick), job)
 
 
 def evaluate_ablation(
-    path: Path,
+    source: Source,
     wanted: Sequence[str],
-    objects: list[str] | None,
-    view: str | None,
     apart: Sequence[str],
     request: SegmentOptions,
     options: Options,
@@ -97,85 +130,79 @@ def evaluate_ablation(
     job: Job,
 ) -> dict[str, Any]:
     """Tables 4 to 7 of the paper, and the differences between its rule and ours."""
-    workspace, segmenter, truth = _open(path, request, options, job)
-    tasks = mask_tasks(workspace.capture, truth, objects, view)
-    made, rows = [], {}
-    for name in wanted:
-        found = ablation.run_table(workspace, tasks, segmenter, ablation.variants(name, request.lifting), job)
-        made.append(ablation.as_table(name, found, apart))
-        rows[name] = {variant: {o.task.name: o.row() for o in outcomes} for variant, outcomes in found.items()}
-    result = _result(path, request, workspace, segmenter, made) | {"reference": tasks[0].reference, "variants": rows}
-    if html is not None:
-        write_page(html, f"{workspace.capture.root.name}: ablation", made, [])
-        result["page"] = str(html)
-    return result
+    tasks = source.tasks(options.seed)
+    segmenter = _segmenter(request, options, job)
+    variants = {table: ablation.variants(table, request.lifting) for table in wanted}
+    found = ablation.run_tables(tasks, variants, segmenter, request, options, job)
+    made = [ablation.as_table(table, rows, apart) for table, rows in found.items()]
+    result = _result(source, request, segmenter, made) | {
+        "variants": {
+            table: {
+                name: [{"task": o.task.name, "reference": o.task.reference} | o.row() for o in outcomes]
+                for name, outcomes in rows.items()
+            }
+            for table, rows in found.items()
+        },
+        "mean_iou": {
+            table: {name: ablation.mean_iou(outcomes) for name, outcomes in rows.items()}
+            for table, rows in found.items()
+        },
+    }
+    return _finished(result, html, f"{source.path.resolve().name}: ablation", made, [])
 
 
 def evaluate_benchmark(
-    name: str, tasks: Sequence[Task], request: SegmentOptions, options: Options, html: Path | None, job: Job
+    source: Source, request: SegmentOptions, options: Options, html: Path | None, job: Job
 ) -> dict[str, Any]:
     """A public benchmark: our method and the single-view baseline, beside what others have published."""
+    tasks = source.tasks(options.seed)
+    segmenter = _segmenter(request, options, job)
+    rows = run_benchmark(tasks, segmenter, request, options, job, pictured=html is not None)
+    made = [benchmark_table(source.kind, rows)]
+    result = _result(source, request, segmenter, made) | {"tasks": benchmark_json(rows)}
+    return _finished(result, html, source.kind, made, [picture for row in rows for picture in row.worst])
+
+
+def _segmenter(request: SegmentOptions, options: Options, job: Job) -> Segmenter:
     device = pick_device(options.device).type
-    segmenter = make_segmenter(request.segmenter, device, options.cache, request.weights, job.log)
-    rows = run_benchmark(tasks, segmenter, request, options, job)
-    made = [benchmark_table(name, rows)]
-    result = {
-        "benchmark": name,
-        "segmenter": segmenter.name,
-        "settings": asdict(request.lifting),
-        "tables": [asdict(table) for table in made],
-        "tasks": benchmark_json(rows),
-    }
-    if html is not None:
-        write_page(html, name, made, [])
-        result["page"] = str(html)
-    return result
+    return make_segmenter(request.segmenter, device, options.cache, request.weights, job.log)
 
 
-def _open(path: Path, request: SegmentOptions, options: Options, job: Job) -> tuple[Workspace, Segmenter, Truth]:
-    capture = load_capture(path)
-    truth = read_truth(path if path.is_dir() else path.parent)
-    workspace, _ = open_workspace(capture, options, request, job)
-    workspace.prepare(job)
-    device = pick_device(options.device).type
-    return workspace, make_segmenter(request.segmenter, device, options.cache, request.weights, job.log), truth
-
-
-def _result(
-    path: Path, request: SegmentOptions, workspace: Workspace, segmenter: Segmenter, made: Sequence[Table]
-) -> dict[str, Any]:
+def _result(source: Source, request: SegmentOptions, segmenter: Segmenter, made: Sequence[Table]) -> dict[str, Any]:
     return {
-        "capture": str(path),
+        "benchmark": source.kind,
+        "path": str(source.path),
         "segmenter": segmenter.name,
-        "heldout_psnr_db": workspace.trained.mean_heldout_psnr_db,
         "settings": asdict(request.lifting),
         "tables": [asdict(table) for table in made],
     }
+
+
+def _finished(
+    result: dict[str, Any], html: Path | None, title: str, made: Sequence[Table], pictures: Sequence[Picture]
+) -> dict[str, Any]:
+    if html is not None:
+        write_page(html, title, made, pictures)
+        result["page"] = str(html)
+    found: dict[str, Any] = _strict(result)
+    return found
+
+
+def _strict(value: Any) -> Any:
+    """The same with None for what is no number: JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {key: _strict(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show_result(result: dict[str, Any]) -> None:
     """Prints the tables of a result on standard output."""
-    decibels = result.get("heldout_psnr_db", float("nan"))
-    field = f", field of {decibels:.1f} dB" if math.isfinite(decibels) else ""
+    decibels = result.get("heldout_psnr_db")
+    field = f", field of {decibels:.1f} dB" if decibels is not None else ""
     print(f"2D segmenter {result['segmenter']}{field}")
     tables = [Table(t["title"], tuple(t["columns"]), tuple(map(tuple, t["rows"])), t["note"]) for t in result["tables"]]
     show(tables)
     if "page" in result:
         print(f"Page: {result['page']}")
-
-
-def worst_views(workspace: Workspace, outcome: Outcome) -> list[Picture]:
-    """The views in which an object came out worst, with our outline and the true one."""
-    stems = sorted(outcome.views, key=lambda stem: outcome.views[stem].iou)[:WORST_VIEWS]
-    pictures = []
-    for stem in stems:
-        truth = outcome.task.targets[stem]()
-        photo = resample(workspace.photo(stem), truth.shape)
-        ours = resample(outcome.carried.masks[stem], truth.shape) > 0.5
-        caption = f"{outcome.task.name}, view {stem}: IoU {outcome.views[stem].iou:.3f}"
-        pictures.append(Picture(caption, outlined(photo, ours, truth)))
-    if not stems and not outcome.task.targets:
-        raise CaptureError(
-            f"No view but the reference shows {outcome.task.name}.", "Choose another object, or another reference view."
-        )
-    return pictures

@@ -24,23 +24,34 @@ from engine.lifting.masks import resample
 from engine.lifting.settings import PAPER, LiftingSettings
 from engine.options import SegmentOptions
 from engine.progress import Job
-from engine.prompted_view import attached_to_clicks
+from engine.prompted_view import attached_to_clicks, places_refused
+from engine.prompts import UserPrompt
 from engine.segment import make_mesh
 from engine.segmenters.base import Prompts, Segmenter
 from engine.workspace import Workspace
+from sa3d_blender.protocol.errors import CaptureError
 
 LEAST_PIXELS = 20  # of the object in a view that counts: below it the IoU says more about one pixel than about us
 CLICKS = (1, 2, 3, 5)
 
 
 def mask_tasks(capture: Capture, truth: Truth, names: Sequence[str] | None, view: str | None) -> list[Task]:
-    """A task for each object of a capture with ``masks/``; the mask of one view (by default the first) is given."""
+    """A task for each object of a capture with ``masks/``; the mask of one view (by default the first) is given.
+
+    Raises:
+        CaptureError: there is no such object, or it shows in no other view or not in the given one.
+        PromptError: there is no such view.
+    """
     reference = (find_view(capture, view) if view is not None else capture.views[0]).stem
     stems = {v.stem for v in capture.views}
     tasks = []
     for name in names if names is not None else sorted(truth.objects):
         showing = [s for s in truth.stems_with(name, LEAST_PIXELS) if s in stems and s != reference]
         targets = {stem: partial(truth.mask, stem, name) for stem in showing}
+        if not truth.mask(reference, name).any():
+            raise CaptureError(f"View {reference} does not show {name}.", "Choose another view, or other objects.")
+        if not targets:
+            raise CaptureError(f"No view but {reference} shows {name}.", "Choose another object, or another view.")
         mesh = partial(truth.mesh, name) if truth.has_mesh(name) else None
         tasks.append(Task(capture, name, reference, partial(truth.mask, reference, name), targets, mesh=mesh))
     return tasks
@@ -63,6 +74,11 @@ class Outcome:
     def iou(self) -> float:
         """Mean over the views that count."""
         return float(np.mean([v.iou for v in self.views.values()])) if self.views else float("nan")
+
+    def without_masks(self) -> Outcome:
+        """The figures alone: the masks of hundreds of outcomes would fill the memory."""
+        nothing = np.zeros(0, np.float32)
+        return replace(self, carried=replace(self.carried, masks={}, values=nothing, seen=nothing.astype(bool)))
 
     def row(self) -> dict[str, Any]:
         """All figures, for JSON."""
@@ -144,15 +160,15 @@ def methods(settings: LiftingSettings, quick: bool) -> dict[str, Method]:
 
 
 def run_reference(
-    workspace: Workspace, task: Task, segmenter: Segmenter, compared: dict[str, Method], meshes: bool, job: Job
+    workspace: Workspace, task: Task, segmenter: Segmenter, compared: dict[str, Method], job: Job
 ) -> list[Outcome]:
-    """One object by each of the methods, from the same mask; a mesh of the first method's result."""
+    """One object by each of the methods, from the same mask."""
     seed = given_seed(workspace, task)
     outcomes: list[Outcome] = []
     for name, method in compared.items():
         outcome = judge(task, name, method(workspace, seed, segmenter, job))
         job.log(f"{task.name}, {name}: IoU {outcome.iou:.3f}")
-        outcomes.append(with_mesh(outcome, workspace, job) if meshes and not outcomes else outcome)
+        outcomes.append(outcome)
     return outcomes
 
 
@@ -177,14 +193,21 @@ def run_clicks(
     assert task.prompt_mask is not None
     size = (view.camera.height, view.camera.width)
     truth = resample(task.prompt_mask().astype(np.float32), size) > 0.5
+    stored = workspace.stored[task.reference].camera
+    scale = np.array([stored.width / size[1], stored.height / size[0]])
     segmenter.set_image(workspace.scene.photo(view))
     steps = simulate_clicks(segmenter, truth, max(counts))
     outcomes: list[Outcome] = []
     for count in counts:
         step = steps[min(count, len(steps)) - 1]
         mask = attached_to_clicks(workspace, view, step.mask, Prompts(step.points_px, step.labels))
-        seed = Seed(view, mask, step.score, step.points_px, step.labels)
-        outcome = judge(task, f"{count} clicks", carry(workspace, seed, segmenter, settings, job), mask)
+        on_stored = step.points_px * scale
+        clicked = [(float(x), float(y), int(label)) for (x, y), label in zip(on_stored, step.labels, strict=True)]
+        refused = places_refused(workspace, UserPrompt(task.reference, tuple(clicked)))
+        seed = Seed(view, mask, step.score, step.points_px, step.labels, refused)
+        outcome = judge(
+            task, f"{count} click{'s' if count > 1 else ''}", carry(workspace, seed, segmenter, settings, job), mask
+        )
         job.log(f"{task.name}, {count} clicks: first mask {outcome.first_iou:.3f}, IoU {outcome.iou:.3f}")
         outcomes.append(outcome)
     return outcomes

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from benchmark_layouts import write_nvos, write_replica, write_spin_nerf
-from tiny_capture import TinyCapture
-from typer.testing import CliRunner
+from tiny_capture import FOCAL, HEIGHT, WIDTH, TinyCapture
 
-from engine.cli import app
+from engine.captures.capture import Capture
 from engine.evaluation.benchmarks import BenchmarkRow, benchmark_table
 from engine.evaluation.masks import Outcome
 from engine.evaluation.nvos import nvos_tasks
@@ -22,7 +18,6 @@ from engine.evaluation.replica import OBJECTS, replica_tasks
 from engine.evaluation.run import Carried
 from engine.evaluation.spin_nerf import spin_nerf_tasks
 from engine.evaluation.tasks import Task, ViewScore
-from engine.fields.training import PRESETS
 from sa3d_blender.protocol.errors import CaptureError
 
 
@@ -31,12 +26,21 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+def assert_same_cameras(capture: Capture, truth: TinyCapture) -> None:
+    assert [view.stem for view in capture.views] == [Path(name).stem for name in truth.names]
+    for view, pose in zip(capture.views, truth.world_from_camera, strict=True):
+        np.testing.assert_allclose(view.camera.world_from_camera, pose, atol=1e-6)
+        assert (view.camera.fl_x, view.camera.fl_y) == (FOCAL, FOCAL)
+        assert (view.camera.cx, view.camera.cy) == (WIDTH / 2, HEIGHT / 2)
+
+
 def test_nvos_gives_scribbled_points_in_one_view_and_the_mask_of_another(tiny_capture: TinyCapture, root):
     write_nvos(tiny_capture, root, reference=4, target=9)
     ((first, *_),) = nvos_tasks(root)
     assert (first.name, first.reference, list(first.targets)) == ("fern", "004", ["009"])
     np.testing.assert_array_equal(first.targets["009"](), tiny_capture.masks["ball"][9])
     assert first.prompt_mask is None
+    assert_same_cameras(first.capture, tiny_capture)
     on_ball = tiny_capture.masks["ball"][4]
     for x, y, label in first.points:
         assert on_ball[int(y), int(x)] == bool(label)
@@ -60,6 +64,7 @@ def test_spin_nerf_gives_the_first_annotated_view_and_leaves_out_what_is_no_trut
     assert list(task.others) == ["003"]
     assert task.prompt_mask is not None
     np.testing.assert_array_equal(task.prompt_mask(), tiny_capture.masks["box"][3])
+    assert_same_cameras(task.capture, tiny_capture)
 
 
 def test_spin_nerf_masks_may_lie_in_the_scene(tiny_capture, root):
@@ -129,104 +134,3 @@ def test_the_table_has_the_mean_over_seeds_the_spread_and_the_papers_figures(tin
     assert table.rows[0] == ("fern", "85.0", "75.0", "-", "20.0", "5.0")
     assert table.rows[1][:2] == ("mean", "85.0")
     assert any("90.3" in row for row in table.rows)
-
-
-class Looked(HTMLParser):
-    """Counts tags and collects what a page refers to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.references: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.references += [value or "" for name, value in attrs if name in ("src", "href")]
-
-
-def small_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = replace(PRESETS["draft"], steps=450, rays=1024, sides=(32, 48), upsample_at=(100,))
-    for quality in ("draft", "good"):
-        monkeypatch.setitem(PRESETS, quality, short)
-
-
-def test_masks_clicks_and_ceiling_run_from_the_command_line(tiny_capture, own_cache, tmp_path, monkeypatch):
-    small_fields(monkeypatch)
-    page = tmp_path / "page.html"
-    base = ["evaluate", "masks", str(tiny_capture.folder), "--segmenter", "graph-cut", "--device", "cpu", "--json"]
-    result = CliRunner().invoke(app, [*base, "--html", str(page), "--apart", "box"])
-    assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert found["protocol"] == "reference"
-    assert set(found["objects"]) == {"ball", "box"}
-    for row in found["objects"].values():
-        assert set(row) == {"ours", "paper's rule", "single view"}
-        assert row["ours"]["iou"] > row["single view"]["iou"]
-        assert row["ours"]["iou"] > 0.7
-        assert 0 < row["ours"]["f_score"] <= 1
-        assert len(row["ours"]["views"]) == 19
-    assert found["mean_iou_apart"]["ours"] == found["objects"]["ball"]["ours"]["iou"]
-    looked = Looked()
-    looked.feed(page.read_text(encoding="utf-8"))
-    assert looked.tags.count("img") == 6  # the three worst views of two objects
-    assert looked.tags.count("table") == 2
-    assert all(reference.startswith("data:image/png;base64,") for reference in looked.references)
-    assert "http" not in page.read_text(encoding="utf-8")
-
-    found = json.loads(CliRunner().invoke(app, [*base, "--protocol", "ceiling", "--no-meshes"]).stdout)
-    assert found["mean_iou"]["true masks"] > 0.85
-    words = ["--protocol", "clicks", "--clicks", "1,3", "--object", "ball", "--no-meshes"]
-    found = json.loads(CliRunner().invoke(app, [*base, *words]).stdout)
-    assert set(found["objects"]["ball"]) == {"1 clicks", "3 clicks"}
-    assert found["objects"]["ball"]["3 clicks"]["first_iou"] > 0.7
-
-    words = ["evaluate", "ablation", str(tiny_capture.folder), "--object", "ball", "--device", "cpu", "--json"]
-    result = CliRunner().invoke(app, [*words, "--table", "tau", "--table", "decay", "--segmenter", "graph-cut"])
-    assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    assert set(found["variants"]) == {"tau", "decay"}
-    assert list(found["variants"]["decay"]) == ["with", "without"]
-
-
-def test_spin_nerf_runs_from_the_command_line_with_and_without_the_reference_view(
-    tiny_capture, root, own_cache, monkeypatch
-):
-    small_fields(monkeypatch)
-    write_spin_nerf(tiny_capture, root)
-    words = ["evaluate", "spin-nerf", str(root), "--segmenter", "graph-cut", "--device", "cpu", "--json"]
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 0, result.output
-    (task,) = json.loads(result.stdout)["tasks"]
-    assert task["ours"]["iou"] > 0.6
-    assert task["iou_with_reference"] != task["ours"]["iou"]
-    assert len(task["ours"]["views"]) == 3
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["masks", ".", "--protocol", "guess"],
-        ["masks", ".", "--clicks", "1,a"],
-        ["masks", ".", "--clicks", "0"],
-        ["masks", ".", "--rule", "theirs"],
-        ["ablation", ".", "--table", "9"],
-    ],
-)
-def test_bad_usage_exits_with_2(words, own_cache):
-    assert CliRunner().invoke(app, ["evaluate", *words]).exit_code == 2
-
-
-def test_a_capture_without_true_masks_is_refused_before_anything_is_trained(
-    tiny_capture, tmp_path, own_cache, monkeypatch
-):
-    folder = tmp_path / "bare"
-    shutil.copytree(tiny_capture.folder, folder)
-    shutil.rmtree(folder / "masks")
-
-    def never(*args: object, **kw: object) -> None:
-        raise AssertionError("trained")
-
-    monkeypatch.setattr("engine.train.train_field", never)
-    result = CliRunner().invoke(app, ["evaluate", "masks", str(folder), "--json"])
-    assert result.exit_code == 1
-    assert "no true masks" in result.stdout

@@ -1,0 +1,22 @@
+"""Pictures of the views that came out worst."""
+
+from __future__ import annotations
+
+from engine.evaluation.masks import Outcome
+from engine.evaluation.page import Picture, outlined
+from engine.lifting.masks import resample
+from engine.workspace import Workspace
+
+SHOWN = 3  # of each object
+
+
+def worst_views(workspace: Workspace, outcome: Outcome) -> list[Picture]:
+    """The views in which an object came out worst, with our outline and the true one."""
+    pictures = []
+    for stem in sorted(outcome.views, key=lambda stem: outcome.views[stem].iou)[:SHOWN]:
+        truth = outcome.task.targets[stem]()
+        photo = resample(workspace.photo(stem), truth.shape)
+        ours = resample(outcome.carried.masks[stem], truth.shape) > 0.5
+        caption = f"{outcome.task.name}, view {stem}: IoU {outcome.views[stem].iou:.3f}"
+        pictures.append(Picture(caption, outlined(photo, ours, truth)))
+    return pictures
