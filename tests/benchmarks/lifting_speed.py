@@ -17,11 +17,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 
+# isort: off
+import engine  # noqa: E402, F401 (before torch: it says how torch's threads wait)
+import torch  # noqa: E402
+
+# isort: on
 from autograd_lifting import rendered_and_gradient  # noqa: E402
 
 from engine.cache import cache_root  # noqa: E402
