@@ -222,9 +222,7 @@ def evaluate_replica(
     _benchmark("replica", root, tasks, common, every=every)
 
 
-def _benchmark(
-    kind: str, root: Path, names: str | None, common: _Common, draws: int = 3, every: int = 5
-) -> None:
+def _benchmark(kind: str, root: Path, names: str | None, common: _Common, draws: int = 3, every: int = 5) -> None:
     from engine.evaluation import commands
     from engine.options import Options, SegmentOptions
 

@@ -95,7 +95,8 @@ def evaluate_masks(
             if plan.html is not None:
                 pictures += worst_views(workspace, found[0])
             outcomes.append([each.without_masks() for each in found])
-    title = f"{source.path.resolve().name}, {plan.protocol} protocol, view {tasks[0].reference}"
+    told = "all views" if plan.protocol == "ceiling" else f"view {tasks[0].reference}"
+    title = f"{source.path.resolve().name}, {plan.protocol} protocol, {told} given"
     made = masks.tables(outcomes, title, plan.apart)
     left = [found for found in outcomes if found[0].task.name not in plan.apart]
     methods = [o.method for o in outcomes[0]]
