@@ -16,6 +16,8 @@ from engine.segmenters.base import Prompts, Segmenter
 from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import PromptError
 
+RIM_PIXELS = 2.0  # of the operator's raster around a mask, in which a depth may be the object's or what lies behind
+
 
 def first_seed(workspace: Workspace, prompt: UserPrompt, segmenter: Segmenter, seed: int) -> Seed:
     """The 2D mask of the prompted view, at working size, with the clicks that it was made from.
@@ -27,10 +29,9 @@ def first_seed(workspace: Workspace, prompt: UserPrompt, segmenter: Segmenter, s
     """
     view = workspace.views[find_view(workspace.capture, prompt.view).stem]
     stored = workspace.stored[view.stem]
-    refused = places_refused(workspace, prompt)
     if prompt.mask is not None:
         mask = resample(read_drawing(prompt.mask, stored), (view.camera.height, view.camera.width))
-        return Seed(view, mask, None, refused=refused)
+        return Seed(view, mask, None, refused=places_refused(workspace, prompt, mask))
     prompts = prompts_for(prompt, stored, (view.camera.width, view.camera.height), seed)
     segmenter.set_image(workspace.scene.photo(view))
     found = segmenter.predict(prompts)
@@ -39,6 +40,7 @@ def first_seed(workspace: Workspace, prompt: UserPrompt, segmenter: Segmenter, s
             f"The segmenter found nothing in {view.name} for these prompts.", "Click in the middle of the object."
         )
     mask = attached_to_clicks(workspace, view, found.mask, prompts)
+    refused = places_refused(workspace, prompt, mask)
     return Seed(view, mask, found.score, prompts.points_px, prompts.labels, refused)
 
 
@@ -80,7 +82,23 @@ def prompt_places(workspace: Workspace, prompt: UserPrompt) -> list[dict[str, ob
     return found
 
 
-def places_refused(workspace: Workspace, prompt: UserPrompt) -> Float[np.ndarray, "k 3"]:
-    """World points under the "not this" clicks, where the field has something."""
-    places = [place["point_world"] for place in prompt_places(workspace, prompt) if place["label"] == 0]
-    return np.array([place for place in places if place is not None], np.float64).reshape(-1, 3)
+def places_refused(
+    workspace: Workspace, prompt: UserPrompt, mask: Float[np.ndarray, "h w"]
+) -> Float[np.ndarray, "k 3"]:
+    """World points under the "not this" clicks, where the field has something.
+
+    Left out are clicks on the rim of ``mask``, what came of the prompt: the depth there may be the object's own, and
+    the click would be shown to other views as a point on the object.
+    """
+    view = workspace.views[find_view(workspace.capture, prompt.view).stem]
+    stored, raster = workspace.stored[view.stem].camera, workspace.operator(view).opacity.shape
+    away = ndimage.distance_transform_edt(resample(mask, raster) < 0.5)
+    found = []
+    for place in prompt_places(workspace, prompt):
+        if place["label"] != 0 or place["point_world"] is None:
+            continue
+        row = min(raster[0] - 1, int(float(str(place["y_px"])) / stored.height * raster[0]))
+        column = min(raster[1] - 1, int(float(str(place["x_px"])) / stored.width * raster[1]))
+        if away[row, column] > RIM_PIXELS:
+            found.append(place["point_world"])
+    return np.array(found, np.float64).reshape(-1, 3)

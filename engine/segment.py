@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from engine.captures.load import find_view
 from engine.devices import describe, pick_device
-from engine.lifting.boundary import refine_boundary
+from engine.lifting.boundary import refine_boundary, spread_to_unseen
 from engine.lifting.lifted import Lifted
 from engine.lifting.loop import lift
 from engine.lifting.masks import resample
@@ -33,6 +33,7 @@ from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import PromptError
 
 COLOUR_PHOTOS = 48
+FEW_VIEWS = 4  # that vote: with more, spreading an object to what none has looked at adds nothing
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,24 @@ def segment(
 def object_probability(
     workspace: Workspace, stored: StoredObject, settings: LiftingSettings
 ) -> Float[np.ndarray, " n"]:
-    """Of each occupied voxel to be the object's, with the refinements that the settings ask for."""
+    """Of each occupied voxel to be the object's, with the refinements that the settings ask for.
+
+    Where hardly any view has voted, the object is spread to what none has looked at.
+    """
     values = stored.probability(settings.lam)
-    if not settings.boundary:
+    few = sum(result.votes for result in stored.views.values()) <= FEW_VIEWS and settings.spread
+    if not settings.boundary and not few:
         return values
-    support = stored.voxels.support
-    looked = support.scatter(support.foreground + support.background)
-    return refine_boundary(workspace.voxels, values, looked, workspace.cell_opacity, workspace.voxel_colours)
+    looked = np.zeros(workspace.voxels.count, np.float32)  # once for each view, however much its mask is trusted
+    for stem, result in stored.views.items():
+        if result.votes:
+            seen = workspace.operators.looked(workspace.views[stem])
+            looked[seen.index] += seen.values
+    taken = stored.voxels.support.scatter(stored.voxels.rival) >= 0.5
+    voxels, opacity, colours = workspace.voxels, workspace.cell_opacity, workspace.voxel_colours
+    if settings.boundary:
+        values = refine_boundary(voxels, values, looked, opacity, colours, taken=taken)
+    return spread_to_unseen(voxels, values, looked, opacity, colours, taken=taken) if few else values
 
 
 def object_masks(

@@ -38,6 +38,7 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "negative points": {"negatives": True},
     "second chance": {"second_chance": True},
     "stray parts left out": {"anchored": True},
+    "spread where few views vote": {"spread": True},
 }
 
 

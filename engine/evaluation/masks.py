@@ -15,7 +15,7 @@ from engine.captures.capture import Capture
 from engine.captures.load import find_view
 from engine.evaluation.clicks import simulate_clicks
 from engine.evaluation.metrics import chamfer_distance, f_score
-from engine.evaluation.run import Carried, carry, ceiling, single_view
+from engine.evaluation.run import Carried, carry, ceiling, one_view_spread, single_view
 from engine.evaluation.tables import Table, figure
 from engine.evaluation.tasks import Task, ViewScore, score
 from engine.evaluation.truth import Truth
@@ -155,6 +155,7 @@ def methods(settings: LiftingSettings, quick: bool) -> dict[str, Method]:
     found: dict[str, Method] = {"ours": lambda w, s, g, j: carry(w, s, g, settings, j)}
     if not quick:
         found["paper's rule"] = lambda w, s, g, j: carry(w, s, g, PAPER, j)
+    found["one view, spread"] = lambda w, s, g, j: one_view_spread(w, s, settings, j)
     found["single view"] = lambda w, s, g, j: single_view(w, s, settings, j)
     return found
 
@@ -203,7 +204,7 @@ def run_clicks(
         mask = attached_to_clicks(workspace, view, step.mask, Prompts(step.points_px, step.labels))
         on_stored = step.points_px * scale
         clicked = [(float(x), float(y), int(label)) for (x, y), label in zip(on_stored, step.labels, strict=True)]
-        refused = places_refused(workspace, UserPrompt(task.reference, tuple(clicked)))
+        refused = places_refused(workspace, UserPrompt(task.reference, tuple(clicked)), mask)
         seed = Seed(view, mask, step.score, step.points_px, step.labels, refused)
         outcome = judge(
             task, f"{count} click{'s' if count > 1 else ''}", carry(workspace, seed, segmenter, settings, job), mask

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from engine.lifting.evidence import Evidence, contribution_of
 from engine.lifting.lifted import Seed
-from engine.lifting.loop import lift
+from engine.lifting.loop import lift, plant
 from engine.lifting.masks import MaskCrop, resample
 from engine.lifting.settings import LiftingSettings
 from engine.lifting.store import store
@@ -76,6 +76,15 @@ def carry(workspace: Workspace, seed: Seed, segmenter: Segmenter, settings: Lift
 def single_view(workspace: Workspace, seed: Seed, settings: LiftingSettings, job: Job) -> Carried:
     """The paper's single-view baseline: the prompted view's mask alone, without any other view."""
     return ceiling(workspace, {seed.view.stem: seed.mask}, settings, job)
+
+
+def one_view_spread(workspace: Workspace, seed: Seed, settings: LiftingSettings, job: Job) -> Carried:
+    """Ours before any other view is asked: the prompted view's mask, spread to what it doesn't see."""
+    begun = time.perf_counter()
+    lifted = plant(workspace.scene, seed, settings)
+    values = object_probability(workspace, store(lifted), settings)
+    masks = object_masks(workspace, lifted, values, job)
+    return Carried(masks, values, lifted.evidence.seen, lifted.count(), time.perf_counter() - begun, 0.0)
 
 
 def ceiling(

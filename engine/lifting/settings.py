@@ -31,8 +31,10 @@ class LiftingSettings:
     - ``anchored``: parts that hang together with nothing the prompted view shows are left out.
     - ``two_pass``: what the prompted view shows as misclassified becomes a second object that supplies negatives
       (appendix B).
+    - ``spread``: where hardly any view votes, the object goes on in voxels that none has looked at, along surfaces of
+      one colour.
     - ``boundary``: a graph cut on the voxels moves the object's surface to edges of colour, normal and density. Off: it
-      helps thin things a little and costs the others as much (see boundary.py).
+      gives some objects a little and costs others as much (see boundary.py).
     """
 
     lam: float = 1.0
@@ -50,6 +52,7 @@ class LiftingSettings:
     anchored: bool = True
     two_pass: bool = False
     boundary: bool = False
+    spread: bool = True
 
 
 # The method exactly as published: its constants, its rule V > 0, its order, and none of what we added.
@@ -62,6 +65,7 @@ PAPER = LiftingSettings(
     negatives=False,
     second_chance=False,
     anchored=False,
+    spread=False,
 )
 
 RULES: dict[str, LiftingSettings] = {"ours": LiftingSettings(), "paper": PAPER}

@@ -94,7 +94,8 @@ def test_the_reference_protocol_compares_methods_and_writes_a_page(tiny_capture,
     assert found["protocol"] == "reference"
     assert set(found["objects"]) == {"ball", "box"}
     for row in found["objects"].values():
-        assert set(row) == {"ours", "paper's rule", "single view"}
+        assert set(row) == {"ours", "paper's rule", "one view, spread", "single view"}
+        assert row["one view, spread"]["iou"] > row["single view"]["iou"] + 0.1
         assert row["ours"]["iou"] > row["single view"]["iou"]
         assert row["ours"]["iou"] > 0.7
         assert 0 < row["ours"]["f_score"] <= 1
