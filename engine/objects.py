@@ -8,13 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from engine.cache import write_json
 from engine.captures.load import find_view, load_capture
 from engine.devices import pick_device
 from engine.lifting.corrections import correct, undo
-from engine.lifting.loop import rendered_mask
 from engine.lifting.masks import resample
 from engine.lifting.store import StoredObject, store
 from engine.meshing.export import write_glb
@@ -44,14 +41,13 @@ from engine.segment import (
     object_probability,
     render_masks,
     segment,
+    views_changed,
     views_report,
 )
 from engine.segmenters.choose import make_segmenter
 from engine.train import Trained, open_workspace
 from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import PromptError, StorageError
-
-SAME = 0.01  # of a rendered probability: masks that nowhere differ by more are left as they are
 
 
 def segment_capture(
@@ -219,12 +215,7 @@ def _replace_object(
     request = SegmentOptions(lifting=stored.settings)
     old = object_probability(workspace, before.stored, before.stored.settings)
     new = object_probability(workspace, stored, stored.settings)
-    both = np.stack([old, new], 1)
-    changed = set()
-    for stem, view in workspace.views.items():
-        seen = rendered_mask(workspace.operator(view), both)
-        if float(np.abs(seen[..., 0] - seen[..., 1]).max()) > SAME:
-            changed.add(stem)
+    changed = views_changed(workspace, old, new)
     fresh = render_masks(workspace, new, job, changed)
     masks = {}
     for stem, view in workspace.views.items():

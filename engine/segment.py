@@ -15,7 +15,7 @@ from engine.captures.load import find_view
 from engine.devices import describe, pick_device
 from engine.lifting.boundary import refine_boundary, spread_to_unseen
 from engine.lifting.lifted import Lifted
-from engine.lifting.loop import lift
+from engine.lifting.loop import lift, rendered_mask
 from engine.lifting.masks import resample
 from engine.lifting.settings import LiftingSettings
 from engine.lifting.store import StoredObject, store
@@ -33,6 +33,7 @@ from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import PromptError
 
 COLOUR_PHOTOS = 48
+SAME = 0.01  # of a rendered probability: masks that nowhere differ by more are left as they are
 FEW_VIEWS = 4  # that vote: with more, spreading an object to what none has looked at adds nothing
 
 
@@ -126,6 +127,17 @@ def object_masks(
             masks[stem] = workspace.render_positive(view, v)
             stage.advance(1, stem)
     return masks
+
+
+def views_changed(workspace: Workspace, before: Float[np.ndarray, " n"], now: Float[np.ndarray, " n"]) -> set[str]:
+    """The views whose rendered mask differs between two probabilities of the voxels."""
+    both = np.stack([before, now], 1)
+    changed = set()
+    for stem, view in workspace.views.items():
+        seen = rendered_mask(workspace.operator(view), both)
+        if float(np.abs(seen[..., 0] - seen[..., 1]).max()) > SAME:
+            changed.add(stem)
+    return changed
 
 
 def render_masks(

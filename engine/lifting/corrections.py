@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,19 @@ class Correction:
     def touched(self) -> tuple[str, ...]:
         """The views that were worked out anew."""
         return tuple(self.replaced)
+
+
+@dataclass(frozen=True)
+class Change:
+    """The object's probabilities, float32 [N], before a correction and by now."""
+
+    before: Float[np.ndarray, " n"]
+    now: Float[np.ndarray, " n"]
+
+    @functools.cached_property
+    def any(self) -> bool:
+        """Whether a voxel has come to the object, or left it."""
+        return bool(((self.before > 0.5) != (self.now > 0.5)).any())
 
 
 def correct(
@@ -81,15 +95,17 @@ def correct(
     vote(scene, lifted, view, result)
     lifted.marks = marks_before.plus(marks)
     others = _nearest_first(scene, lifted, view)
+    change = Change(p_before, lifted.probability())
     with job.stage("Asking the views that say otherwise", len(others) * ROUNDS) as stage:
         for _ in range(ROUNDS):
             asked = 0
             for other in others:
                 stage.advance(1, f"{len(replaced) - 1} views asked")
                 rejected = other.stem in replaced and lifted.views[other.stem].verdict == "rejected"
-                if rejected or contradicts(scene, lifted, other, marks) or left_behind(scene, lifted, other, p_before):
+                if rejected or contradicts(scene, lifted, other, marks) or left_behind(scene, lifted, other, change):
                     replaced.setdefault(other.stem, lifted.views.get(other.stem))
                     _ask_again(scene, lifted, other, segmenter)
+                    change = Change(p_before, lifted.probability())
                     asked += 1
             if asked == 0:
                 break
@@ -237,15 +253,15 @@ def contradicts(scene: Scene, lifted: Lifted, view: View, marks: Marks) -> bool:
     return bool((inside[rows, columns] != (marks.labels[which] == 1)).any())
 
 
-def left_behind(scene: Scene, lifted: Lifted, view: View, p_before: Float[np.ndarray, " n"]) -> bool:
+def left_behind(scene: Scene, lifted: Lifted, view: View, change: Change) -> bool:
     """Whether an accepted view's mask still says what the object no longer is, or not yet what it has become.
 
-    Only where the object has changed since ``p_before``: views that never quite agreed are left alone.
+    Only where the object has changed: views that never quite agreed are left alone.
     """
     result = lifted.views.get(view.stem)
-    if result is None or result.verdict != "accepted" or result.mask is None:
+    if not change.any or result is None or result.verdict != "accepted" or result.mask is None:
         return False
-    seen = rendered_mask(scene.operator_of(view), np.stack([p_before, lifted.probability()]).T) > 0.5
+    seen = rendered_mask(scene.operator_of(view), np.stack([change.before, change.now]).T) > 0.5
     now = seen[..., 1]
     changed = ndimage.binary_opening(seen[..., 0] != now, np.ones((3, 3)))
     return int((changed & ((result.mask.dense() > 0.5) != now)).sum()) >= LEAST_PIXELS

@@ -116,7 +116,7 @@ def negative_points(
         against: how surely a pixel shows voxels that were voted out, or another object, in [0, 1].
     """
     area = int(mask.sum())
-    if area == 0:
+    if area == 0 or not (against > 0.5).any():
         return np.zeros((0, 2), np.float32)
     away = distance_transform_edt(~mask)
     side = np.sqrt(area / np.pi)

@@ -41,7 +41,7 @@ from engine.lifting.settings import LiftingSettings  # noqa: E402
 from engine.lifting.store import store  # noqa: E402
 from engine.options import Options, SegmentOptions  # noqa: E402
 from engine.progress import Job  # noqa: E402
-from engine.segment import object_masks, object_probability  # noqa: E402
+from engine.segment import object_masks, object_probability, render_masks, views_changed  # noqa: E402
 from engine.segmenters.choose import make_segmenter  # noqa: E402
 from engine.train import open_workspace  # noqa: E402
 
@@ -108,10 +108,13 @@ def main() -> None:
     inside = np.argwhere(masks[other] > 0.9)
     row, column = inside[len(inside) // 2]
     segmenter.seconds = 0.0
+    before = object_probability(workspace, store(second), settings)
     begun = time.perf_counter()
     click = np.array([[column + 0.5, row + 0.5]], np.float32)
     done = correct(workspace.scene, second, workspace.views[other], click, np.ones(1, np.int64), segmenter, job)
-    object_masks(workspace, second, object_probability(workspace, store(second), settings), job)
+    now = object_probability(workspace, store(second), settings)
+    changed = views_changed(workspace, before, now)
+    render_masks(workspace, now, job, changed)
     corrected_in = time.perf_counter() - begun
     voxels = second.voxels()
 
@@ -138,6 +141,7 @@ def main() -> None:
         "correction_s": corrected_in,
         "correction_without_segmenter_s": corrected_in - segmenter.seconds,
         "correction_touched_views": len(done.touched),
+        "correction_masks_made_again": len(changed),
         "lambda_ms": 1e3 * best_of(5, lambda: voxels.probability(0.5)),
         "threads": torch.get_num_threads(),
     }
