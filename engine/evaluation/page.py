@@ -26,7 +26,7 @@ STYLE = """
 padding: 0 1rem; } table { border-collapse: collapse; margin: .5rem 0 .25rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid color-mix(in srgb, currentColor 20%,
 transparent); } th:first-child, td:first-child { text-align: left; } .wide { overflow-x: auto; } .note { opacity: .75;
-} .pictures { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figure img { display: block; }
+} .pictures { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figure img { display: block; max-width: 100%; }
 """
 
 

@@ -149,9 +149,13 @@ class Rendered:
 
 def rendered_mask(operator: ViewOperator, values: Float[np.ndarray, "n ..."]) -> Float[np.ndarray, "h w ..."]:
     """Voxel probabilities as a view sees them, normalised by opacity (raw A V weighs half-covered pixels less)."""
+    return normalised(operator, operator.render(values))
+
+
+def normalised(operator: ViewOperator, image: Float[np.ndarray, "h w ..."]) -> Float[np.ndarray, "h w ..."]:
+    """A rendering A V over the opacity, in [0, 1]."""
     opacity = np.maximum(operator.opacity, 0.1)
-    opacity = opacity.reshape(*opacity.shape, *[1] * (values.ndim - 1))
-    return np.clip(operator.render(values) / opacity, 0, 1)
+    return np.clip(image / opacity.reshape(*opacity.shape, *[1] * (image.ndim - 2)), 0, 1)
 
 
 def render_objects(operator: ViewOperator, objects: Sequence[Lifted], settings: LiftingSettings) -> Rendered:
@@ -160,14 +164,14 @@ def render_objects(operator: ViewOperator, objects: Sequence[Lifted], settings: 
     columns = [lifted.evidence.seen_values for lifted in objects]
     if settings.rule == "paper":
         columns += [o.evidence.foreground - np.float32(settings.lam) * o.evidence.background for o in objects]
-        found = operator.render(np.stack(columns).T)
+        found = operator.render_each(columns)
         return Rendered(found[..., count:], 0.0, found[..., :count], np.zeros(operator.opacity.shape, np.float32))
     columns += [lifted.probability() for lifted in objects]
     others = [lifted.outside for lifted in objects[:1] if lifted.outside is not None]
     others += [rival.own_probability() for rival in _absent_rivals(objects)]
     if others:
         columns.append(np.max(others, axis=0))
-    found = rendered_mask(operator, np.stack(columns).T)
+    found = normalised(operator, operator.render_each(columns))
     none = np.zeros(operator.opacity.shape, np.float32)
     return Rendered(found[..., count : 2 * count], 0.5, found[..., :count], found[..., 2 * count] if others else none)
 

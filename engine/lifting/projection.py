@@ -9,6 +9,7 @@ the gradient of anything linear in the rendering is ``A^T @ ...``.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,9 +47,11 @@ class ViewOperator:
         """A V: a voxel quantity, or K of them at once, as this view sees it (Eq. 3)."""
         if values.ndim == 1:
             return (self.matrix @ values).reshape(self.opacity.shape)
-        # a column at a time: for a few columns faster than SciPy's product with all of them
-        columns = [self.matrix @ np.ascontiguousarray(column) for column in values.T]
-        return np.stack(columns, -1).reshape(*self.opacity.shape, values.shape[1])
+        return self.render_each([np.ascontiguousarray(column) for column in values.T])
+
+    def render_each(self, columns: Sequence[Float[np.ndarray, " n"]]) -> Float[np.ndarray, "h w k"]:
+        """A V for K voxel quantities: for a few columns faster one by one than SciPy's product with all of them."""
+        return np.stack([self.matrix @ column for column in columns], -1).reshape(*self.opacity.shape, len(columns))
 
     def back_project(self, image: Float[np.ndarray, "h w ..."]) -> Float[np.ndarray, "n ..."]:
         """A^T m: the values of an image, or of K at once, handed to the voxels that its pixels see."""
