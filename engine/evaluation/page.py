@@ -22,11 +22,16 @@ LEAST_SIDE = 96  # pixels of the photo that a picture shows at least
 SHOWN_SIDE = 360  # pixels of a picture's longer side on the page
 
 STYLE = """
-:root { color-scheme: light dark; } body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem;
-padding: 0 1rem; } table { border-collapse: collapse; margin: .5rem 0 .25rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid color-mix(in srgb, currentColor 20%,
-transparent); } th:first-child, td:first-child { text-align: left; } .wide { overflow-x: auto; } .note { opacity: .75;
-} .pictures { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; } figure img { display: block; max-width: 100%; }
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem; }
+table { border-collapse: collapse; margin: .5rem 0 .25rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .7rem; text-align: right; border-bottom: 1px solid #8884; }
+th:first-child, td:first-child { text-align: left; }
+.wide { overflow-x: auto; }
+.note { opacity: .75; }
+.pictures { display: flex; flex-wrap: wrap; gap: 1rem; }
+figure { margin: 0; }
+figure img { display: block; max-width: 100%; }
 """
 
 
