@@ -44,7 +44,8 @@ class TimedSegmenter:
 
     def __init__(self, inner: Segmenter) -> None:
         """``inner`` does the work."""
-        self.inner, self.name, self.seconds = inner, inner.name, 0.0
+        self.inner, self.seconds = inner, 0.0
+        self.name, self.scales = inner.name, inner.scales
 
     def set_image(self, photo: Photo) -> None:
         """As the inner one."""

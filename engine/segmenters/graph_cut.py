@@ -63,6 +63,7 @@ class GraphCutSegmenter:
     """Iterated graph cuts (GrabCut: Rother et al. 2004) with geodesic first guesses and geometry from the field."""
 
     name = "graph-cut"
+    scales: tuple[str, ...] = ()
 
     def __init__(self, work_size: int = 400) -> None:
         """``work_size``: pixels of the longest side at which cuts are made; larger photos are refined from there."""

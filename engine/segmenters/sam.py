@@ -87,6 +87,7 @@ class SamSegmenter:
         from segment_anything import SamPredictor
 
         self.name = name
+        self.scales: tuple[str, ...] = ()
         self.model = model.to(device)
         self._predictor = SamPredictor(self.model)
         self._cache = None if cache_dir is None or not weights_sha256 else Path(cache_dir) / "embeddings"
