@@ -1,4 +1,4 @@
-"""The command line: `sa3d train | segment | correct | mesh | evaluate | demo | doctor`.
+"""The command line: `sa3d train | segment | correct | mesh | evaluate | weights | demo | doctor`.
 
 It parses, prints and exits; the API works.
 """
@@ -30,6 +30,7 @@ from engine.cli_options import (
     run,
     share_option,
 )
+from engine.cli_weights import weights_app
 from engine.console import readable_seconds
 from engine.lifting.operators import OperatorBudget
 from engine.progress import Job
@@ -38,6 +39,7 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
 app.add_typer(evaluate_app, name="evaluate")
+app.add_typer(weights_app, name="weights")
 
 
 @app.command()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.segmenters.weights import WEIGHTS, find_weights, weights_folder
+from engine.segmenters.weights import WEIGHTS, find_weights
 from sa3d_blender.protocol.errors import Sa3dError
 
 __all__ = ["LIBRARIES", "Finding", "examine"]
@@ -34,6 +34,7 @@ LIBRARIES: dict[str, str] = {
     "platformdirs": "the cache folder",
     "pooch": "downloads",
     "requests": "downloads",
+    "filelock": "downloads",
 }
 MIN_PYTHON = (3, 11)
 MIN_FREE_DISK = 2 * 1024**3  # a trained field, its pictures and one object take some hundreds of megabytes
@@ -149,12 +150,11 @@ def _weights(name: str, cache_root: Path) -> Finding:
         size = None if path is None else path.stat().st_size
     except (OSError, Sa3dError) as error:
         return Finding(label, False, f"can't be looked up: {error}", "Check the cache folder's permissions.")
-    target = weights_folder(cache_root) / entry.file
     if path is None or size is None:
-        return Finding(label, None, "not there; optional, graph-cut works without", f"Put {entry.url} at {target}.")
-    if entry.size is not None and size != entry.size:
+        return Finding(label, None, "not there; optional, graph-cut works without", f"Run 'sa3d weights get {name}'.")
+    if size != entry.size:
         detail = f"{path} has {size} bytes instead of {entry.size}"
-        return Finding(label, False, detail, f"Delete it and put {entry.url} there again.")
+        return Finding(label, False, detail, f"Run 'sa3d weights get {name}'.")
     return Finding(label, True, f"{path} ({_size(size)}, its hash is checked when it is loaded)")
 
 

@@ -1,4 +1,4 @@
-"""The weights of the 2D segmenters: one table of what they are, and how they are found, verified, fetched and read."""
+"""The weights of learned models, as the table lists them: found, verified, fetched, read, removed."""
 
 from __future__ import annotations
 
@@ -6,82 +6,38 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import requests
 import torch
 
+from engine.progress import Job
+from engine.segmenters.downloads import Expected, fetch, file_sha256
+from engine.segmenters.weights_table import ALL_WEIGHTS, DETECTORS, WEIGHTS, Weights, WeightsFile, folder_sha256
 from sa3d_blender.protocol.errors import SegmenterError, StorageError
 
 __all__ = [
+    "ALL_WEIGHTS",
+    "DETECTORS",
     "WEIGHTS",
     "Weights",
+    "WeightsFile",
+    "WeightsState",
+    "check_weights",
     "download_weights",
     "file_sha256",
     "find_weights",
+    "get_weights",
+    "list_weights",
     "load_state_dict",
+    "remove_weights",
     "verify_weights",
     "weights_folder",
+    "weights_path",
 ]
-
-_SAM_BASE = "https://dl.fbaipublicfiles.com/segment_anything/"
-# Small: a connection that breaks loses at most one block of what it had sent.
-_CHUNK = 1 << 16
-_TIMEOUT_S = 30.0
-
-
-@dataclass(frozen=True)
-class Weights:
-    """One weights file. ``size`` in bytes, None where only the hash is known; ``architecture`` is SAM's name for it."""
-
-    name: str
-    file: str
-    base_url: str
-    size: int | None
-    sha256: str
-    licence: str
-    architecture: str
-
-    @property
-    def url(self) -> str:
-        return self.base_url + self.file
-
-
-# Largest first: the order in which "auto" prefers them.
-WEIGHTS: dict[str, Weights] = {
-    entry.name: entry
-    for entry in (
-        Weights(
-            "sam-vit-h",
-            "sam_vit_h_4b8939.pth",
-            _SAM_BASE,
-            2_564_550_879,
-            "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
-            "Apache-2.0",
-            "vit_h",
-        ),
-        Weights(
-            "sam-vit-l",
-            "sam_vit_l_0b3195.pth",
-            _SAM_BASE,
-            None,
-            "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
-            "Apache-2.0",
-            "vit_l",
-        ),
-        Weights(
-            "sam-vit-b",
-            "sam_vit_b_01ec64.pth",
-            _SAM_BASE,
-            375_042_383,
-            "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
-            "Apache-2.0",
-            "vit_b",
-        ),
-    )
-}
 
 
 def weights_folder(cache_dir: Path) -> Path:
@@ -89,21 +45,24 @@ def weights_folder(cache_dir: Path) -> Path:
     return Path(cache_dir) / "weights"
 
 
-def find_weights(name: str, path: Path | None = None, cache_dir: Path | None = None) -> Path | None:
-    """The file of the weights ``name``: ``path`` where one is given, else the cache's; None where there is none.
+def find_weights(
+    name: str, path: Path | None = None, cache_dir: Path | None = None, table: dict[str, Weights] | None = None
+) -> Path | None:
+    """The file, or the folder, of the weights ``name``: ``path`` where one is given, else the cache's; None without.
 
-    Nothing is read or verified. Raises SegmenterError for an unknown name or a given path without a file.
+    Nothing is read or verified. Raises SegmenterError for an unknown name or a given path that holds no weights.
     """
-    entry = _entry(name)
+    entry = _entry(name, table or ALL_WEIGHTS)
     if path is not None:
-        path = Path(path)
-        if not path.is_file():
-            raise SegmenterError(f"There is no weights file at {path}.", "Give the path of a downloaded weights file.")
-        return path
+        for _, each in entry.paths(Path(path)):
+            if not each.is_file():
+                what = "folder of a downloaded model" if entry.parts else "path of a downloaded weights file"
+                raise SegmenterError(f"There is no weights file at {each}.", f"Give the {what}.")
+        return Path(path)
     if cache_dir is None:
         return None
     candidate = weights_folder(cache_dir) / entry.file
-    return candidate if candidate.is_file() else None
+    return candidate if all(each.is_file() for _, each in entry.paths(candidate)) else None
 
 
 def verify_weights(
@@ -112,35 +71,52 @@ def verify_weights(
     cache_dir: Path | None = None,
     allow_unlisted: bool = False,
     table: dict[str, Weights] | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> str:
-    """The sha256 of ``path`` after making sure that it is the file listed under ``name``.
+    """The sha256 of ``path`` after making sure that it is what is listed under ``name``; of a folder, over its parts.
 
-    With ``cache_dir`` the result is remembered by path, size and time of change, so that gigabytes are hashed once.
-    ``allow_unlisted`` accepts a file of another hash (weights that the user trained). Raises StorageError for a cut
-    or damaged file, SegmenterError for one that isn't listed.
+    With ``cache_dir`` the result is remembered by path, size and times of change, so that gigabytes are hashed once.
+    ``allow_unlisted`` accepts files of another hash (weights that the user trained). ``tick`` is called every megabyte
+    that is hashed, and may raise. Raises StorageError for a cut or damaged file, SegmenterError for one that isn't
+    listed.
     """
-    listed = table or WEIGHTS
+    listed = table or ALL_WEIGHTS
     entry = _entry(name, listed)
-    path = Path(path).resolve()
+    digests = [
+        (part.name, _verify_file(name, part, each.resolve(), cache_dir, allow_unlisted, listed, tick))
+        for part, each in entry.paths(Path(path))
+    ]
+    return folder_sha256(digests) if entry.parts else digests[0][1]
+
+
+def _verify_file(
+    name: str,
+    part: WeightsFile,
+    path: Path,
+    cache_dir: Path | None,
+    allow_unlisted: bool,
+    listed: dict[str, Weights],
+    tick: Callable[[], None],
+) -> str:
     try:
-        stat = path.stat()
+        seen = _seen(path)
     except OSError as error:
         raise StorageError(f"The weights {path} can't be read: {error.strerror}.", "Check the path.") from error
-    cure = "Download the weights again." if allow_unlisted is False else "Give a whole weights file."
-    if entry.size is not None and stat.st_size < entry.size and not allow_unlisted:
-        raise StorageError(f"The weights {path.name} are cut: {stat.st_size} of {entry.size} bytes.", cure)
-    seen = {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+    cure = f"Run `sa3d weights get {name}` again." if not allow_unlisted else "Give a whole weights file."
+    size = seen["size"]
+    assert isinstance(size, int)
+    if size < part.size and not allow_unlisted:
+        raise StorageError(f"The weights {path.name} are cut: {size} of {part.size} bytes.", cure)
     marker = None if cache_dir is None else _marker_path(cache_dir, path)
     digest = _remembered(marker, seen)
     if digest is None:
-        digest = file_sha256(path)
-        if marker is not None:
-            _write_text(marker, json.dumps({**seen, "sha256": digest}))
-    if digest != entry.sha256 and not allow_unlisted:
+        digest = file_sha256(path, tick)
+        _remember(marker, seen, digest)
+    if digest != part.sha256 and not allow_unlisted:
         other = next((known.name for known in listed.values() if known.sha256 == digest), None)
         if other is not None:
             raise SegmenterError(f"The file {path.name} holds the weights {other}.", f"Choose the segmenter {other}.")
-        if path.name == entry.file:
+        if path.name == part.name:
             raise StorageError(f"The weights {path.name} are damaged: their sha256 is {digest[:12]}...", cure)
         raise SegmenterError(
             f"The weights {path.name} are not listed as {name}.",
@@ -165,90 +141,184 @@ def load_state_dict(path: Path) -> dict[str, torch.Tensor]:
 def download_weights(
     name: str,
     cache_dir: Path,
-    progress: Callable[[int, int | None], None] = lambda done, total: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
     base_url: str | None = None,
     table: dict[str, Weights] | None = None,
 ) -> Path:
     """Fetches the weights ``name`` into the cache and returns their verified path. Only on explicit request.
 
-    A broken download is taken up where it stopped (``.part`` beside the target); the target appears only after
-    verification. ``progress(done, total)`` counts bytes and may raise to stop; what was fetched stays. ``base_url``
-    replaces the listed server (a mirror). Raises StorageError.
+    What is there and verified is not fetched again; what was begun is taken up where it stopped; each file appears
+    only after verification (see `fetch`). ``progress(done, total)`` counts bytes, is called ten times a second, and
+    may raise to stop; what was fetched stays. ``base_url`` replaces the listed server (a mirror). Raises StorageError,
+    SegmenterError for an unknown name.
     """
-    entry = _entry(name, table or WEIGHTS)
-    folder = weights_folder(cache_dir)
-    target, part = folder / entry.file, folder / (entry.file + ".part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"The folder {folder} can't be made: {error.strerror}.", "Choose another cache.") from error
-    if target.is_file() and file_sha256(target) == entry.sha256:
-        return target
+    listed = table or ALL_WEIGHTS
+    entry = _entry(name, listed)
+    place = weights_folder(cache_dir) / entry.file
     base = entry.base_url if base_url is None else base_url.rstrip("/") + "/"
-    if entry.size is None or not part.is_file() or part.stat().st_size < entry.size:
-        _fetch(base + entry.file, part, entry, progress)
-    size = part.stat().st_size
-    if entry.size is not None and size < entry.size:
-        raise StorageError(
-            f"The download of {entry.file} stopped after {size} of {entry.size} bytes.",
-            "Start the download again: it goes on where it stopped.",
-        )
-    digest = file_sha256(part)
-    if digest != entry.sha256:
-        part.unlink()
-        raise StorageError(
-            f"What was downloaded as {entry.file} is another file (sha256 {digest[:12]}...).",
-            "Download the weights again, or from another server.",
-        )
-    os.replace(part, target)
-    verify_weights(name, target, cache_dir, table=table)
-    return target
+    if urlsplit(base).scheme not in ("http", "https"):
+        raise StorageError(f"{base} is no address of a web server.", "Give one that begins with https://.")
+    before = 0
+    for part, path in entry.paths(place):
+
+        def step(done: int, _: int, before: int = before) -> None:
+            progress(before + done, entry.size)
+
+        if not _is_verified(part, path, cache_dir, lambda: step(0, 0)):
+            fetch(base + part.name, path, Expected(part.size, part.sha256), step)
+            _remember(_marker_path(cache_dir, path.resolve()), _seen(path.resolve()), part.sha256)
+        before += part.size
+        progress(before, entry.size)
+    return place
 
 
-def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file's bytes."""
+def get_weights(
+    name: str,
+    cache_dir: Path,
+    job: Job,
+    mirror: str | None = None,
+    table: dict[str, Weights] | None = None,
+) -> Path:
+    """`download_weights` as a job: says first how much is fetched from where under which licence; shows time left.
+
+    Raises StorageError, SegmenterError for an unknown name, Cancelled.
+    """
+    entry = _entry(name, table or ALL_WEIGHTS)
+    host = urlsplit(mirror or entry.base_url).netloc
+    job.log(f"{name}: {entry.about or entry.architecture}; {entry.size / 1e6:.1f} MB from {host}; {entry.licence}.")
+    started: tuple[int, float] | None = None
+    with job.stage(f"Downloading {name}", entry.size) as stage:
+
+        def progress(done: int, total: int) -> None:
+            nonlocal started
+            now = time.monotonic()
+            started = started or (done, now)  # the speed is that of this run, not of what lay there
+            fresh = done - started[0]
+            if fresh > 0:
+                left = (now - started[1]) / fresh * (total - done)
+                stage.at(done, f"{done / 1e6:.1f} of {total / 1e6:.1f} MB", left)
+            job.check()
+
+        return download_weights(name, cache_dir, progress, mirror, table)
+
+
+@dataclass(frozen=True)
+class WeightsState:
+    """What is there of one entry of the table.
+
+    ``state`` is "missing", "partial" (a download has begun), "damaged" (a file of another size), "unverified" (there,
+    not hashed yet) or "verified"; ``bytes_there`` counts whole files and parts.
+    """
+
+    name: str
+    about: str
+    size: int
+    licence: str
+    url: str
+    path: Path
+    state: str
+    bytes_there: int
+
+
+def list_weights(cache_dir: Path, table: dict[str, Weights] | None = None) -> list[WeightsState]:
+    """All weights of the table and what the cache holds of them. Nothing is hashed. Raises StorageError."""
+    found = []
+    for entry in (table or ALL_WEIGHTS).values():
+        place = weights_folder(cache_dir) / entry.file
+        there, whole, hashed, damaged = 0, True, True, False
+        try:
+            for part, path in entry.paths(place):
+                begun = _part_path(path)
+                size = path.stat().st_size if path.is_file() else None
+                there += size if size is not None else begun.stat().st_size if begun.is_file() else 0
+                whole &= size == part.size
+                damaged |= size not in (None, part.size)
+                hashed &= whole and _known(path, cache_dir) == part.sha256
+        except OSError as error:
+            raise StorageError(f"The cache {place} can't be read: {error.strerror}.", "Check the folder.") from error
+        state = (
+            "verified"
+            if hashed
+            else "unverified"
+            if whole
+            else "damaged"
+            if damaged
+            else "partial"
+            if there
+            else "missing"
+        )
+        found.append(WeightsState(entry.name, entry.about, entry.size, entry.licence, entry.url, place, state, there))
+    return found
+
+
+def weights_path(name: str | None, cache_dir: Path, table: dict[str, Weights] | None = None) -> Path:
+    """Where the weights ``name`` lie in the cache, or belong; of None the folder of all. Raises SegmenterError."""
+    folder = weights_folder(cache_dir)
+    return folder if name is None else folder / _entry(name, table or ALL_WEIGHTS).file
+
+
+def check_weights(name: str | None, cache_dir: Path, job: Job, table: dict[str, Weights] | None = None) -> list[str]:
+    """Hashes the cache's weights ``name``, or all that are there, whatever is remembered of them; their names.
+
+    Raises StorageError for the first cut or damaged file, SegmenterError for weights that aren't there, Cancelled.
+    """
+    listed = table or ALL_WEIGHTS
+    wanted = [name] if name is not None else [each for each in listed if find_weights(each, None, cache_dir, listed)]
+    for each in wanted:
+        place = find_weights(each, None, cache_dir, listed)
+        if place is None:
+            raise SegmenterError(f"There are no weights {each} in the cache.", f"Run `sa3d weights get {each}`.")
+        for _, path in listed[each].paths(place):
+            _marker_path(cache_dir, path.resolve()).unlink(missing_ok=True)
+        with job.stage(f"Verifying {each}"):
+            verify_weights(each, place, cache_dir, table=listed, tick=job.check)
+    return wanted
+
+
+def remove_weights(name: str, cache_dir: Path, table: dict[str, Weights] | None = None) -> int:
+    """Deletes the cache's weights ``name``, begun downloads too; the bytes that are free now. Raises StorageError."""
+    entry = _entry(name, table or ALL_WEIGHTS)
+    place = weights_folder(cache_dir) / entry.file
+    freed = 0
     try:
-        with open(path, "rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        for _, path in entry.paths(place):
+            _marker_path(cache_dir, path.resolve()).unlink(missing_ok=True)
+            begun = _part_path(path)
+            for each in (path, begun, begun.with_name(begun.name + ".json"), path.with_name(f".{path.name}.lock")):
+                freed += each.stat().st_size if each.is_file() else 0
+                each.unlink(missing_ok=True)
+        if entry.parts and place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
     except OSError as error:
-        raise StorageError(f"The file {path} can't be read: {error.strerror}.", "Check the file.") from error
+        raise StorageError(f"The weights {place} can't be deleted: {error.strerror}.", "Check the folder.") from error
+    return freed
 
 
-def _entry(name: str, table: dict[str, Weights] = WEIGHTS) -> Weights:
+def _entry(name: str, table: dict[str, Weights]) -> Weights:
     if name not in table:
         raise SegmenterError(f'There are no weights called "{name}".', f"Choose one of: {', '.join(table)}.")
     return table[name]
 
 
-def _fetch(url: str, part: Path, entry: Weights, progress: Callable[[int, int | None], None]) -> None:
-    """Appends to ``part`` what it lacks of ``url``."""
-    done = part.stat().st_size if part.is_file() else 0
-    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
-    cure = "Check the connection and start the download again: it goes on where it stopped."
-    try:
-        with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT_S) as answer:
-            if answer.status_code == 416:
-                return  # the server has no more bytes than we do; verification decides
-            if answer.status_code not in (200, 206):
-                raise StorageError(
-                    f"The server answered {answer.status_code} for {entry.file}.",
-                    "Download the file by hand and give its path, or try again later.",
-                )
-            if answer.status_code == 200:
-                done = 0  # the server doesn't resume: start over
-            length = answer.headers.get("Content-Length", "")
-            total = entry.size if entry.size is not None else done + int(length) if length.isdigit() else None
-            with open(part, "ab" if done else "wb") as stream:
-                for block in answer.iter_content(_CHUNK):
-                    done += len(block)
-                    if total is not None and done > total:
-                        break  # longer than the listed file: not that file, and no reason to fill the disk
-                    stream.write(block)
-                    progress(done, total)
-    except requests.RequestException as error:
-        raise StorageError(f"The download of {entry.file} failed ({type(error).__name__}).", cure) from error
-    except OSError as error:
-        raise StorageError(f"The download {part} can't be written: {error.strerror}.", "Free disk space.") from error
+def _part_path(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _is_verified(part: WeightsFile, path: Path, cache_dir: Path, tick: Callable[[], None]) -> bool:
+    if not path.is_file() or path.stat().st_size != part.size:
+        return False
+    return (_known(path, cache_dir) or file_sha256(path, tick)) == part.sha256
+
+
+def _seen(path: Path) -> dict[str, object]:
+    """What tells a file from a changed one without reading it. Raises OSError."""
+    stat = path.stat()
+    return {"path": str(path), "size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "ctime_ns": stat.st_ctime_ns}
+
+
+def _known(path: Path, cache_dir: Path) -> str | None:
+    """The hash that this very file is remembered to have."""
+    return _remembered(_marker_path(cache_dir, path.resolve()), _seen(path.resolve())) if path.is_file() else None
 
 
 def _marker_path(cache_dir: Path, path: Path) -> Path:
@@ -270,13 +340,15 @@ def _remembered(marker: Path | None, seen: dict[str, object]) -> str | None:
     return digest if isinstance(digest, str) else None
 
 
-def _write_text(path: Path, text: str) -> None:
-    """Writes a small file as a whole or not at all."""
+def _remember(marker: Path | None, seen: dict[str, object], digest: str) -> None:
+    """Notes a hash as a whole or not at all."""
+    if marker is None:
+        return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=marker.parent, prefix=marker.name)
         with os.fdopen(handle, "w") as stream:
-            stream.write(text)
-        os.replace(temporary, path)
+            stream.write(json.dumps({**seen, "sha256": digest}))
+        os.replace(temporary, marker)
     except OSError as error:
-        raise StorageError(f"The cache {path.parent} can't be written.", "Choose another cache folder.") from error
+        raise StorageError(f"The cache {marker.parent} can't be written.", "Choose another cache folder.") from error
