@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
-from skimage.morphology import skeletonize
 
 from engine.captures.capture import View
+from engine.scribbles import read_painting, read_scribble, scribble_points
 from engine.segmenters.base import Prompts
+from engine.segmenters.text import TextPrompt
 from sa3d_blender.protocol.errors import PromptError
 
-SCRIBBLE_SHARE = 0.02  # of a scribble's skeleton becomes points (paper, appendix C)
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # brightness of red, green and blue (ITU-R BT.601)
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class UserPrompt:
     """Prompts in one view, in pixels of the photo as stored (x right, y down, from the top-left corner).
 
     ``points`` are (x, y, label) with label 1 for the object and 0 for what is not; ``box`` is (x0, y0, x1, y1);
-    ``scribble`` and ``mask`` are images of the photo's size, painted where the object is.
+    ``scribble`` and ``mask`` are images of the photo's size, painted where the object is. ``text`` becomes the ``box``
+    (see `engine.text_prompts`).
     """
 
     view: str
@@ -30,11 +31,13 @@ class UserPrompt:
     box: tuple[float, float, float, float] | None = None
     scribble: Path | None = None
     mask: Path | None = None
+    text: TextPrompt | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is said at all."""
-        return not self.points and self.box is None and self.scribble is None and self.mask is None
+        given = (self.box, self.scribble, self.mask, self.text)
+        return not self.points and all(each is None for each in given)
 
 
 def read_drawing(path: Path, view: View) -> Float[np.ndarray, "h w"]:
@@ -43,18 +46,8 @@ def read_drawing(path: Path, view: View) -> Float[np.ndarray, "h w"]:
     Raises:
         PromptError: it can't be read, has another size than the photo, or is empty.
     """
-    try:
-        with Image.open(path) as image:
-            size = image.size
-            values = np.asarray(image.convert("L"), np.float32)
-    except (OSError, ValueError, SyntaxError) as error:
-        raise PromptError(f"The image {path} can't be read.", "Give a PNG of the photo's size.") from error
-    if size != (view.camera.width, view.camera.height):
-        raise PromptError(
-            f"{path.name} is {size[0]} x {size[1]} pixels, the photo {view.name} {view.camera.width} x "
-            f"{view.camera.height}.",
-            "Give an image of the photo's size.",
-        )
+    pixels = read_painting(path, view)
+    values: Float[np.ndarray, "h w"] = pixels[..., :3] @ LUMA * pixels[..., 3]
     if values.max() <= 0:
         raise PromptError(f"Nothing is painted in {path.name}.", "Paint the object in any colour but black.")
     return values / values.max()
@@ -64,7 +57,7 @@ def prompts_for(prompt: UserPrompt, view: View, size: tuple[int, int], seed: int
     """The user's points, box and scribble in pixels of the photo at ``size`` (width, height).
 
     Raises:
-        PromptError: there are none, or they lie outside the photo.
+        PromptError: there are none, they lie outside the photo, or a scribble says only what the object is not.
     """
     width, height = view.camera.width, view.camera.height
     points = list(prompt.points)
@@ -75,10 +68,12 @@ def prompts_for(prompt: UserPrompt, view: View, size: tuple[int, int], seed: int
                 "Give x,y in pixels from the photo's top-left corner.",
             )
     if prompt.scribble is not None:
-        line = np.argwhere(skeletonize(read_drawing(prompt.scribble, view) > 0))
-        count = max(3, round(SCRIBBLE_SHARE * len(line)))
-        chosen = np.random.default_rng(seed).permutation(len(line))[:count]
-        points += [(float(line[i, 1]) + 0.5, float(line[i, 0]) + 0.5, 1) for i in chosen]
+        points += scribble_points(read_scribble(prompt.scribble, view), seed)
+        if prompt.box is None and all(label == 0 for _, _, label in points):
+            raise PromptError(
+                f"All strokes in {prompt.scribble.name} are red, so nothing says where the object is.",
+                "Paint a stroke of another colour over the object, or click it.",
+            )
     box = None
     scale = np.array([size[0] / width, size[1] / height], np.float32)
     if prompt.box is not None:
