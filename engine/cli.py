@@ -29,11 +29,13 @@ from engine.cli_options import (
     point_option,
     run,
     share_option,
+    text_option,
 )
 from engine.cli_weights import weights_app
 from engine.console import readable_seconds
 from engine.lifting.operators import OperatorBudget
 from engine.progress import Job
+from engine.segmenters.text import BOX_THRESHOLD, TEXT_THRESHOLD
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
@@ -90,7 +92,11 @@ def segment(
     box: Annotated[str | None, typer.Option(help="X0,Y0,X1,Y1 around the object.")] = None,
     scribble: Annotated[Path | None, typer.Option(help="PNG painted over the object.")] = None,
     mask: Annotated[Path | None, typer.Option(help="PNG with the object's mask in that view.")] = None,
-    text: Annotated[str | None, typer.Option(help="Words for the object (not available yet).")] = None,
+    text: Annotated[str | None, typer.Option(help='Words for the object: "the mug". The best hit is taken.')] = None,
+    hit: Annotated[int, typer.Option(min=1, help="Which of the hits of --text to take, by its number.")] = 1,
+    box_threshold: Annotated[float, typer.Option(min=0.0, help="Least score of a hit of --text.")] = BOX_THRESHOLD,
+    text_threshold: Annotated[float, typer.Option(min=0.0, help="Least score of a word in a hit.")] = TEXT_THRESHOLD,
+    detector: Annotated[str, typer.Option(help="For --text: auto, a name of `sa3d weights list`, a folder.")] = "auto",
     segmenter: SegmenterName = "auto",
     weights: Annotated[Path | None, typer.Option(help="SAM's weights file.")] = None,
     tau: Annotated[float, typer.Option(callback=share_option, help="Least IoU of an accepted view.")] = 0.5,
@@ -123,12 +129,11 @@ def segment(
     from engine import api
     from engine.prompts import UserPrompt
 
-    if text is not None:
-        raise typer.BadParameter("text prompts are not available yet; use --point, --box, --scribble or --mask.")
     points = tuple(point_option(p) for p in point or [])
-    prompt = UserPrompt(view, points, box_option(box), scribble, mask)
+    words = text_option(text, hit, box_threshold, text_threshold, detector, others=(box, scribble, mask))
+    prompt = UserPrompt(view, points, box_option(box), scribble, mask, words)
     if prompt.is_empty:
-        raise typer.BadParameter("give at least one --point, a --box, a --scribble or a --mask.")
+        raise typer.BadParameter("give at least one --point, a --box, a --scribble, a --mask or a --text.")
     lifting = lifting_settings(rule, lam, tau=tau, prompts=prompts, views=views, two_pass=two_pass, boundary=boundary)
     request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field)
 

@@ -8,7 +8,7 @@ import math
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ import typer
 from engine.console import ConsoleListener
 from engine.lifting.settings import RULES, LiftingSettings
 from engine.progress import Job
+from engine.segmenters.text import TextPrompt
 from sa3d_blender.protocol.errors import Sa3dError
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -77,6 +78,21 @@ def box_option(text: str | None) -> tuple[float, float, float, float] | None:
     except ValueError:
         raise typer.BadParameter(f"'{text}' is not X0,Y0,X1,Y1.") from None
     return x0, y0, x1, y1
+
+
+def text_option(
+    words: str | None, hit: int, box_threshold: float, text_threshold: float, detector: str, others: Sequence[object]
+) -> TextPrompt | None:
+    """The prompt of --text. ``others`` are the prompts that say the same in another way: not both."""
+    if words is None:
+        if hit != 1:
+            raise typer.BadParameter("--hit chooses among the hits of --text, which is not given.")
+        return None
+    if not words.strip():
+        raise typer.BadParameter("--text holds no word.")
+    if any(other is not None for other in others):
+        raise typer.BadParameter("give --text or one of --box, --scribble and --mask, not both; --point goes with it.")
+    return TextPrompt(words, hit, box_threshold, text_threshold, detector)
 
 
 def share_option(value: float) -> float:

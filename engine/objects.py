@@ -45,6 +45,7 @@ from engine.segment import (
     views_report,
 )
 from engine.segmenters.choose import make_segmenter
+from engine.text_prompts import with_box
 from engine.train import Trained, open_workspace
 from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import PromptError, StorageError
@@ -72,6 +73,7 @@ def segment_capture(
     for warning in capture.warnings:
         job.log(f"Warning: {warning}")
     view = find_view(capture, prompt.view)
+    prompt = with_box(prompt, view, options, job)
     if prompt.mask is None:  # a wrong prompt is told before the field is trained, not after
         prompts_for(prompt, view, (view.camera.width, view.camera.height), options.seed)
     else:

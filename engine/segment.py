@@ -29,6 +29,7 @@ from engine.prompts import UserPrompt, prompts_for
 from engine.results import versions
 from engine.segmenters.base import Segmenter
 from engine.segmenters.choose import make_segmenter
+from engine.text_prompts import with_box
 from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import PromptError
 
@@ -65,8 +66,9 @@ def segment(
         PromptError: the prompt names no view or says nothing. LiftingError, MeshError: nothing came of it.
     """
     if prompt.is_empty:
-        raise PromptError("There is no prompt.", "Give at least one --point, a --box, a --scribble or a --mask.")
+        raise PromptError("There is no prompt.", "Give a --point, a --box, a --scribble, a --mask or a --text.")
     view = workspace.views[find_view(workspace.capture, prompt.view).stem]
+    prompt = with_box(prompt, workspace.stored[view.stem], options, job)
     if prompt.mask is None:
         prompts_for(prompt, workspace.stored[view.stem], (view.camera.width, view.camera.height), options.seed)
     segmenter = make_segmenter(
