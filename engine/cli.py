@@ -35,6 +35,7 @@ from engine.cli_weights import weights_app
 from engine.console import readable_seconds
 from engine.lifting.operators import OperatorBudget
 from engine.progress import Job
+from engine.scribbles import SCRIBBLE_HELP
 from engine.segmenters.text import BOX_THRESHOLD, TEXT_THRESHOLD
 
 app = typer.Typer(
@@ -90,7 +91,7 @@ def segment(
         list[str] | None, typer.Option(help="X,Y[,0|1] in pixels of the photo; 0 = not the object.")
     ] = None,
     box: Annotated[str | None, typer.Option(help="X0,Y0,X1,Y1 around the object.")] = None,
-    scribble: Annotated[Path | None, typer.Option(help="PNG painted over the object.")] = None,
+    scribble: Annotated[Path | None, typer.Option(help=SCRIBBLE_HELP)] = None,
     mask: Annotated[Path | None, typer.Option(help="PNG with the object's mask in that view.")] = None,
     text: Annotated[str | None, typer.Option(help='Words for the object: "the mug". The best hit is taken.')] = None,
     hit: Annotated[int, typer.Option(min=1, help="Which of the hits of --text to take, by its number.")] = 1,
