@@ -1,0 +1,1 @@
+"""clicknet: a small promptable segmenter whose weights ship with the project, so that clicks work offline."""
