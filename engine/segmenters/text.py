@@ -36,7 +36,7 @@ BOX_THRESHOLD = 0.35
 TEXT_THRESHOLD = 0.25
 # Boxes that overlap more are one object found twice: of two real objects, one hides too little of the other.
 _SAME_OBJECT_IOU = 0.8
-_FILES = ("config.json", "preprocessor_config.json", "tokenizer_config.json", "model.safetensors")
+_FILES = ("config.json", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors")
 _OTHER_WORDS = "Try other or plainer words, lower --box-threshold, or click the object instead."
 
 
