@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.segmenters.base import Segmenter
+from engine.segmenters.click_model import is_click_model, make_click_model
 from engine.segmenters.graph_cut import GraphCutSegmenter
 from engine.segmenters.weights import WEIGHTS, find_weights, load_state_dict, verify_weights
 from sa3d_blender.protocol.errors import Sa3dError, SegmenterError
@@ -23,14 +24,19 @@ def make_segmenter(
     log: Callable[[str], None] = lambda line: None,
     allow_unlisted: bool = False,
 ) -> Segmenter:
-    """The segmenter ``name`` (one of SEGMENTERS) on ``device`` ("cpu", "cuda" or "mps").
+    """The segmenter ``name`` (one of SEGMENTERS, or a click model's) on ``device`` ("cpu", "cuda" or "mps").
 
     "auto" takes the largest SAM whose verified weights are in the cache, else the embedded graph cut, and says
     through ``log`` which and why. A SAM that was asked for by name, or by ``weights_path``, is never
     replaced by another segmenter. Raises SegmenterError, StorageError or EnvironmentFault.
     """
+    if is_click_model(name):
+        return make_click_model(name, weights_path, device, log)
     if name not in SEGMENTERS:
-        raise SegmenterError(f'There is no segmenter called "{name}".', f"Choose one of: {', '.join(SEGMENTERS)}.")
+        raise SegmenterError(
+            f'There is no segmenter called "{name}".',
+            f"Choose one of: {', '.join(SEGMENTERS)}, or a click model's JSON.",
+        )
     if name == GraphCutSegmenter.name:
         if weights_path is not None:
             raise SegmenterError("The segmenter graph-cut has no weights.", "Leave the weights out, or choose a SAM.")
