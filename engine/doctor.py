@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.segmenters.weights import WEIGHTS, find_weights
+from engine.segmenters.weights import list_weights
 from sa3d_blender.protocol.errors import Sa3dError
 
 __all__ = ["LIBRARIES", "Finding", "examine"]
@@ -58,7 +58,8 @@ def examine(cache_root: Path) -> list[Finding]:
     findings += [_library(name, purpose) for name, purpose in LIBRARIES.items()]
     for look in (_torchvision, _devices, _bpy, _cores):
         findings.append(_guarded(look))
-    findings += [_weights(name, cache_root) for name in WEIGHTS]
+    findings.append(_text_prompts())
+    findings += _weights(cache_root)
     findings += [_cache(cache_root), _disk(cache_root), _memory()]
     return findings
 
@@ -142,20 +143,36 @@ def _cores() -> Finding:
     return Finding("cores", True, f"{usable} of {os.cpu_count()} usable")
 
 
-def _weights(name: str, cache_root: Path) -> Finding:
-    entry = WEIGHTS[name]
-    label = f"weights {name}"
+def _weights(cache_root: Path) -> list[Finding]:
+    """One finding for each entry of the table; weights are optional, but a damaged file is a fault."""
     try:
-        path = find_weights(name, cache_dir=cache_root)
-        size = None if path is None else path.stat().st_size
-    except (OSError, Sa3dError) as error:
-        return Finding(label, False, f"can't be looked up: {error}", "Check the cache folder's permissions.")
-    if path is None or size is None:
-        return Finding(label, None, "not there; optional, graph-cut works without", f"Run 'sa3d weights get {name}'.")
-    if size != entry.size:
-        detail = f"{path} has {size} bytes instead of {entry.size}"
-        return Finding(label, False, detail, f"Run 'sa3d weights get {name}'.")
-    return Finding(label, True, f"{path} ({_size(size)}, its hash is checked when it is loaded)")
+        states = list_weights(cache_root)
+    except Sa3dError as error:
+        return [Finding("weights", False, f"can't be looked up: {error}", "Check the cache folder's permissions.")]
+    found = []
+    for each in states:
+        label, cure = f"weights {each.name}", f"Run 'sa3d weights get {each.name}'."
+        whole = f"{_size(each.size)}; {each.licence}"
+        if each.state == "missing":
+            found.append(Finding(label, None, f"not there; optional: {each.about} ({whole})", cure))
+        elif each.state == "partial":
+            detail = f"{_size(each.bytes_there)} of {_size(each.size)} downloaded"
+            found.append(Finding(label, None, detail, f"{cure[:-1]}; it goes on where it stopped."))
+        elif each.state == "damaged":
+            detail = f"{each.path} has {each.bytes_there} bytes instead of {each.size}"
+            found.append(Finding(label, False, detail, cure))
+        else:
+            told = "verified" if each.state == "verified" else "its hash is checked when it is loaded"
+            found.append(Finding(label, True, f"{each.path} ({whole}; {told})"))
+    return found
+
+
+def _text_prompts() -> Finding:
+    version = _version("transformers")
+    if version is None:
+        cure = "Run 'make setup', or \"pip install 'sa3d-blender[text]'\" in the engine's Python."
+        return Finding("transformers", None, "missing; only text prompts need it", cure)
+    return Finding("transformers", True, f"{version}, for text prompts")
 
 
 def _cache(root: Path) -> Finding:

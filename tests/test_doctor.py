@@ -87,6 +87,24 @@ def test_weights_of_the_right_size_are_found(tmp_path):
     assert found(doctor.examine(tmp_path), "weights sam-vit-b").ok is True
 
 
+def test_weights_that_have_begun_to_come_are_no_fault(tmp_path):
+    path = weights_folder(tmp_path) / (WEIGHTS["sam-vit-b"].file + ".part")
+    path.parent.mkdir()
+    path.write_bytes(bytes(2048))
+    finding = found(doctor.examine(tmp_path), "weights sam-vit-b")
+    assert finding.ok is None
+    assert "2.0 KiB of" in finding.detail
+
+
+def test_the_extra_for_text_prompts_is_optional_and_its_cure_installs_it(tmp_path, monkeypatch):
+    assert found(doctor.examine(tmp_path), "transformers").ok is True
+    monkeypatch.setattr(doctor, "_version", lambda name: None)
+    finding = found(doctor.examine(tmp_path), "transformers")
+    assert finding.ok is None
+    assert "sa3d-blender[text]" in finding.cure
+    assert found(doctor.examine(tmp_path), "weights grounding-dino-tiny").ok is None
+
+
 def test_the_size_of_the_cache_is_that_of_its_files(tmp_path):
     (tmp_path / "fields").mkdir()
     (tmp_path / "fields" / "a").write_bytes(bytes(1000))

@@ -46,7 +46,7 @@ def make_segmenter(
         if path is None:
             raise SegmenterError(
                 f"There are no weights for {name}.",
-                f"Download {WEIGHTS[name].file} (Install Weights), give its path, or choose graph-cut.",
+                f"Run `sa3d weights get {name}`, give the path of {WEIGHTS[name].file}, or choose graph-cut.",
             )
         return _sam(name, path, device, cache_dir, log, allow_unlisted)
     if weights_path is not None:

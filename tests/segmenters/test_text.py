@@ -263,6 +263,18 @@ def test_weights_of_another_model_are_refused_instead_of_filled_with_random_numb
         load_detector(damaged)
 
 
+def test_weights_as_older_versions_of_transformers_wrote_them_are_taken(damaged, detector, rgb):
+    """The files on the hub hold tables that are no weights, and lack a norm that the backbone never uses."""
+    tensors = load_file(damaged / "model.safetensors")
+    backbone = "model.backbone.conv_encoder.model."
+    unused = {f"{backbone}swin.layernorm.weight", f"{backbone}swin.layernorm.bias"}
+    kept = {name: tensor for name, tensor in tensors.items() if name not in unused}
+    assert len(kept) == len(tensors) - 2
+    table = f"{backbone}encoder.layers.0.blocks.0.attention.self.relative_position_index"
+    save_file(kept | {table: torch.zeros(16, 16, dtype=torch.int64)}, damaged / "model.safetensors", {"format": "pt"})
+    assert load_detector(damaged).find(rgb, "mug") == detector.find(rgb, "mug")
+
+
 def test_a_pickle_beside_the_weights_is_never_read(damaged, tmp_path):
     class Hostile:
         def __reduce__(self):
