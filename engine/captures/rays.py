@@ -26,11 +26,14 @@ _CLOSE = 1e-12  # of the image plane at unit distance; far below a thousandth of
 _SOLVED_PX = 1e-3  # a pixel whose ray misses it by more than this has no ray
 
 
-def camera_directions(camera: Camera) -> np.ndarray:
+def camera_directions(camera: Camera, pixels: np.ndarray | None = None) -> np.ndarray:
     """Directions in camera space of the rays through all pixel centres, float32 [H, W, 3] with z = -1.
 
-    Where ``seen_pixels`` is False they are the nearest direction that the lens has, not a true one.
+    With ``pixels`` [P], their numbers counted row by row, only through those: float32 [P, 3]. Where ``seen_pixels`` is False they are the nearest direction that the lens has, not a true one.
     """
+    if pixels is not None:
+        centres = np.stack([pixels % camera.width, pixels // camera.width], axis=1) + 0.5
+        return _directions(_undistorted(camera, centres)[0]).astype(np.float32)
     plane, _ = _undistorted(camera, _centres(camera))
     return _directions(plane).astype(np.float32).reshape(camera.height, camera.width, 3)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.captures.capture import Camera
@@ -90,9 +90,14 @@ class RenderedView:
     opacity: np.ndarray
 
 
-def camera_rays(camera: Camera, device: torch.device) -> tuple[Float[Tensor, "p 3"], Float[Tensor, "p 3"]]:
-    """(rays_o, rays_d) through all pixel centres, row by row; rays_d has z = -1 in the camera, so t is depth."""
-    directions = torch.from_numpy(camera_directions(camera).reshape(-1, 3)).float().to(device)
+def camera_rays(
+    camera: Camera, device: torch.device, pixels: Int[np.ndarray, " p"] | None = None
+) -> tuple[Float[Tensor, "p 3"], Float[Tensor, "p 3"]]:
+    """(rays_o, rays_d) through pixel centres; rays_d has z = -1 in the camera, so t is depth.
+
+    All pixels row by row, or those with the numbers ``pixels`` in that order.
+    """
+    directions = torch.from_numpy(camera_directions(camera, pixels).reshape(-1, 3)).float().to(device)
     pose = torch.from_numpy(camera.world_from_camera).float().to(device)
     rays_d = directions @ pose[:3, :3].t()
     return pose[:3, 3].expand_as(rays_d), rays_d

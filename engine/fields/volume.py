@@ -11,6 +11,19 @@ from torch import Tensor
 
 from engine.fields.contraction import Contraction
 
+MANY = 4096  # points from which on it pays to share them out
+
+
+def trilinear(values: Float[Tensor, "k x y z"], unit: Float[Tensor, "n 3"]) -> Float[Tensor, "k n"]:
+    """K quantities on the nodes of a grid, interpolated at points of its unit cube [-1, 1]; the border's beyond it."""
+    count = len(unit)
+    # PyTorch shares three-dimensional sampling out among threads by batch entries only, so each thread gets one
+    parts = torch.get_num_threads() if unit.device.type == "cpu" and count >= MANY else 1
+    # grid_sample names coordinates from the innermost axis out: (z, y, x) of an [X, Y, Z] array
+    grid = F.pad(unit.flip(-1), (0, 0, 0, -count % parts)).view(parts, -1, 1, 1, 3)
+    found = F.grid_sample(values.expand(parts, -1, -1, -1, -1), grid, align_corners=True, padding_mode="border")
+    return found.transpose(0, 1).reshape(len(values), -1)[:, :count]
+
 
 @dataclass(frozen=True)
 class DensityVolume:
@@ -42,10 +55,7 @@ class DensityVolume:
     def density(self, xyz: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Density at world points; 0 where a bounded scene has ended."""
         unit = self.space.to_unit(xyz)
-        # grid_sample names coordinates from the innermost axis out: (z, y, x) of an [X, Y, Z] array
-        grid = unit.flip(-1).view(1, -1, 1, 1, 3)
-        found = F.grid_sample(self.features[None, None], grid, align_corners=True, padding_mode="border").view(-1)
-        return self.activate(found) * (unit.abs() <= 1).all(-1)
+        return self.activate(trilinear(self.features[None], unit)[0]) * (unit.abs() <= 1).all(-1)
 
     def densities(self) -> Float[Tensor, "x y z"]:
         """Density at the nodes."""

@@ -81,9 +81,10 @@ class Evidence:
 
     def _add(self, contribution: Contribution, sign: float) -> None:
         foreground, looked = contribution.foreground, contribution.looked
-        self._foreground[foreground.index] += sign * foreground.values.astype(np.float64)
-        self._looked[looked.index] += sign * looked.values.astype(np.float64)
-        self._seen[looked.index] = self._looked[looked.index] > SEEN
+        self._foreground[foreground.index] += sign * foreground.values
+        now = self._looked[looked.index] + sign * looked.values
+        self._looked[looked.index] = now
+        self._seen[looked.index] = now > SEEN
         self._may_be[foreground.index] = True
 
     def only(self, views: Sequence[str]) -> Evidence:

@@ -9,7 +9,9 @@ the gradient of anything linear in the rendering is ``A^T @ ...``.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,13 +23,14 @@ from torch import Tensor
 from engine.captures.capture import Camera
 from engine.fields.rendering import RAYS_AT_ONCE, Sampling, camera_rays
 from engine.fields.sampling import OccupancyGrid, Stretch, sample_intervals, stretch_of_rays, weights_from_density
-from engine.fields.volume import DensityVolume
+from engine.fields.volume import DensityVolume, trilinear
 from engine.lifting.voxels import SparseVoxels, VoxelGrid
 
 LEAST_WEIGHT = 4e-3  # of a sample: below it neither evidence nor rendering would notice
 # Of a voxel's evidence from one view. A float32 of at least this size is a multiple of 2^-42, and so are its sums: up
 # to 2^11 they are exact in float64 (see evidence.py).
 LEAST_EVIDENCE = 2.0**-19
+_THREADS = ThreadPoolExecutor(os.cpu_count() or 1, "render")
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,8 @@ class ViewOperator:
 
     def render_each(self, columns: Sequence[Float[np.ndarray, " n"]]) -> Float[np.ndarray, "h w k"]:
         """A V for K voxel quantities: for a few columns faster one by one than SciPy's product with all of them."""
-        return np.stack([self.matrix @ column for column in columns], -1).reshape(*self.opacity.shape, len(columns))
+        rendered = list(_THREADS.map(self.matrix.__matmul__, columns))  # SciPy lets other threads run meanwhile
+        return np.stack(rendered, -1).reshape(*self.opacity.shape, len(columns))
 
     def back_project(self, image: Float[np.ndarray, "h w ..."]) -> Float[np.ndarray, "n ..."]:
         """A^T m: the values of an image, or of K at once, handed to the voxels that its pixels see."""
@@ -136,16 +140,16 @@ def render_dense(
         between: the depths between which each pixel's light stops.
     """
     device = volume.features.device
-    pixels = torch.from_numpy(np.flatnonzero(only)).to(device)
-    rays_o, rays_d = camera_rays(camera, device)
-    planes = values.to(device).permute(3, 0, 1, 2)[None]
-    near, far = (torch.from_numpy(np.ascontiguousarray(depth)).view(-1).to(device) for depth in between)
+    pixels = np.flatnonzero(only)
+    rays_o, rays_d = camera_rays(camera, device, pixels)
+    planes = values.to(device).permute(3, 0, 1, 2)
+    near, far = (torch.from_numpy(depth.reshape(-1)[pixels]).to(device) for depth in between)
     rendered, opacity = [], []
-    for chunk in pixels.split(RAYS_AT_ONCE):
+    for chunk in torch.arange(len(pixels), device=device).split(RAYS_AT_ONCE):
         found = ray_weights(volume, grid, rays_o[chunk], rays_d[chunk], sampling, (near[chunk], far[chunk]))
         weights = found.weights * (found.weights > LEAST_WEIGHT)
-        where = volume.space.to_unit(found.points.view(-1, 3)).flip(-1).view(1, -1, 1, 1, 3)
-        at_samples = torch.nn.functional.grid_sample(planes, where, align_corners=True)[0, :, :, 0, 0]  # [K, R S]
+        # beyond the box there is no density and so no weight
+        at_samples = trilinear(planes, volume.space.to_unit(found.points.view(-1, 3)))  # [K, R S]
         rendered.append((at_samples.view(-1, *weights.shape) * weights).sum(-1).t())
         opacity.append(found.weights.sum(-1))
     return torch.cat(rendered).cpu().numpy(), torch.cat(opacity).cpu().numpy()

@@ -5,6 +5,8 @@ Beyond the paper: negative points on what was voted out and on other objects, an
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy.ndimage import distance_transform_edt
@@ -74,7 +76,9 @@ def _interior(rows: np.ndarray, columns: np.ndarray, mask: np.ndarray) -> np.nda
     A rendered probability is 1 over large parts of an object; there the distance to the mask's edge decides, at a
     thousandth of the confidence's range, so that it never overrules a real difference.
     """
-    inside = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1][rows, columns]
+    top, left = rows.min(), columns.min()
+    cut = mask[top : rows.max() + 1, left : columns.max() + 1]  # the distance to the edge needs no more
+    inside = distance_transform_edt(np.pad(cut, 1))[1:-1, 1:-1][rows - top, columns - left]
     return 1e-3 * inside / max(inside.max(), 1.0)
 
 
@@ -116,10 +120,17 @@ def negative_points(
         against: how surely a pixel shows voxels that were voted out, or another object, in [0, 1].
     """
     area = int(mask.sum())
-    if area == 0 or not (against > 0.5).any():
+    if area == 0:
+        return np.zeros((0, 2), np.float32)
+    side = np.sqrt(area / np.pi)
+    reach = math.ceil(NEAR_RIM + side) + 1  # nothing beyond is allowed, so only the surroundings are looked at
+    filled_rows, filled_columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    top, left = max(0, filled_rows[0] - reach), max(0, filled_columns[0] - reach)
+    window = np.s_[top : filled_rows[-1] + reach + 1, left : filled_columns[-1] + reach + 1]
+    mask, against = mask[window], against[window]
+    if not (against > 0.5).any():
         return np.zeros((0, 2), np.float32)
     away = distance_transform_edt(~mask)
-    side = np.sqrt(area / np.pi)
     allowed = (against > 0.5) & (away > NEAR_RIM) & (away < NEAR_RIM + side)
     inside = distance_transform_edt(np.pad(allowed, 1))[1:-1, 1:-1]
     # a little way into what is there, not on its rim
@@ -128,7 +139,7 @@ def negative_points(
     selected: list[tuple[float, float]] = []
     while len(selected) < count and rank.max() > 0:
         row, column = np.unravel_index(int(np.argmax(rank)), rank.shape)
-        selected.append((float(column) + 0.5, float(row) + 0.5))
+        selected.append((float(left + column) + 0.5, float(top + row) + 0.5))
         rank[(np.abs(rows - row) <= side / 2) & (np.abs(columns - column) <= side / 2)] = 0
     return np.array(selected, np.float32).reshape(-1, 2)
 

@@ -14,6 +14,7 @@ class Script:
     """Answers with the next mask of a list."""
 
     name = "script"
+    scales: tuple[str, ...] = ()
 
     def __init__(self, *masks: np.ndarray) -> None:
         self.masks = list(masks)

@@ -26,6 +26,7 @@ class Obedient:
     """
 
     name = "obedient"
+    scales: tuple[str, ...] = ()
 
     def __init__(self, stage, careless: bool = True) -> None:
         self.stage, self.careless, self.asked = stage, careless, []

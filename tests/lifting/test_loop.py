@@ -30,6 +30,7 @@ class Answers:
     """A segmenter that answers from a table of masks by view stem, and remembers what it was asked."""
 
     name = "answers"
+    scales: tuple[str, ...] = ()
 
     def __init__(self, masks: dict[str, np.ndarray]) -> None:
         self.masks = masks
