@@ -7,7 +7,7 @@ import io
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ ONNX_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tenso
 CURE = "Export the model as its description says, or correct the description (docs/click-models.md)."
 
 
+@runtime_checkable
 class ClickRuntime(Protocol):
     """A loaded model file."""
 
