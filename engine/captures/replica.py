@@ -54,7 +54,8 @@ def _trajectory(path: Path) -> np.ndarray:
     limited_size(path)
     cure = "Take the file from the data set again: a line has 16 numbers."
     try:
-        values = np.loadtxt(path, dtype=np.float64, ndmin=2)
+        lines = path.read_text("utf-8").splitlines()
+        values = np.loadtxt(lines, dtype=np.float64, ndmin=2) if any(map(str.strip, lines)) else np.zeros((0, 0))
     except (OSError, ValueError) as error:
         raise CaptureError(f"{path.name} is not a table of numbers.", cure) from error
     if values.ndim != 2 or values.shape[1] != 16:
