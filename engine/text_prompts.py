@@ -28,11 +28,12 @@ def with_box(prompt: UserPrompt, view: View, options: Options, job: Job) -> User
     text = prompt.text
     if text is None or prompt.box is not None:
         return prompt
-    with job.stage("Looking for the words"):
-        detector = make_detector(text.detector, pick_device(options.device).type, options.cache, job.log)
-        job.check()
+    with job.stage("Loading the text detector"):
+        device = pick_device(options.device).type
+        detector = make_detector(text.detector, device, options.cache, job.log, job.check)
+    with job.stage("Looking for the words") as stage:
         _, image = working_photo(view, DETECTOR_SIDE)
-        found = detector.find(over_white(image), text.words, text.box_threshold, text.text_threshold)
+        found = detector.find(over_white(image), text.words, text.box_threshold, text.text_threshold, stage.at)
         across, down = view.camera.width / image.shape[1], view.camera.height / image.shape[0]
         hits = tuple(replace(hit, box_px=_scaled(hit, across, down)) for hit in found)
     taken = choose_hit(text, hits, view.name)

@@ -19,7 +19,7 @@ from engine.captures.capture import Camera, View
 from engine.cli import app
 from engine.evaluation.metrics import iou
 from engine.fields.training import PRESETS
-from engine.progress import Job
+from engine.progress import Job, Report
 from engine.prompts import UserPrompt, prompts_for
 from engine.segmenters.text import Hit, TextDetector, TextPrompt
 from engine.text_prompts import with_box
@@ -78,13 +78,27 @@ def test_a_prompt_without_words_stays_as_it_is(tmp_path):
     assert not UserPrompt("a", text=TextPrompt("mug")).is_empty
 
 
-def test_looking_for_words_can_be_stopped(detector, tmp_path):
+def test_looking_for_words_tells_its_progress_and_can_be_stopped_on_the_way(detector, tmp_path):
+    prompt, view = UserPrompt("a", text=TextPrompt("mug", detector=detector)), wide_view(tmp_path)
+    options, reports = api.Options(tmp_path, "cpu"), []
+    with_box(prompt, view, options, Job(listener=reports.append))
+    shares = [report.done for report in reports if report.stage == "Looking for the words"]
+    assert len(shares) > 100  # so that one step of even a large model is short
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
     job = Job()
-    job.cancel.set()
+
+    def stop_halfway(report: Report) -> None:
+        if report.stage == "Looking for the words" and report.done > 0.5:
+            job.cancel.set()
+            stopped.append(report.done)
+
+    stopped: list[float] = []
+    job.listener = stop_halfway
     with pytest.raises(Cancelled):
-        with_box(
-            UserPrompt("a", text=TextPrompt("mug", detector=detector)), wide_view(tmp_path), api.Options(tmp_path), job
-        )
+        with_box(prompt, view, options, job)
+    assert len(stopped) == 1
+    with_box(prompt, view, options, Job())  # what was stopped has left nothing behind
 
 
 def test_the_best_hit_is_taken_and_the_others_are_offered_by_number(sa3d, detector):

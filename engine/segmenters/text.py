@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,14 @@ class TextDetector:
         words: str,
         box_threshold: float = BOX_THRESHOLD,
         text_threshold: float = TEXT_THRESHOLD,
+        step: Callable[[float], None] = lambda share: None,
     ) -> tuple[Hit, ...]:
         """What ``words`` may mean in the photo ``rgb`` (float [H, W, 3] in [0, 1]), the best first; () for nothing.
 
         Boxes are in pixels of ``rgb``, within it. A hit scores above ``box_threshold`` and fits at least one word
-        above ``text_threshold``; the same object found twice counts once. Raises PromptError for words that say
-        nothing to the detector, SegmenterError where it fails.
+        above ``text_threshold``; the same object found twice counts once. ``step`` is told the share that is done,
+        hundreds of times on the way, and may raise to stop. Raises PromptError for words that say nothing to the
+        detector, SegmenterError where it fails.
         """
         for name, value in (("box", box_threshold), ("text", text_threshold)):
             if not 0 <= value < 1:
@@ -101,7 +104,7 @@ class TextDetector:
             inputs = self._processor(
                 images=pixels, text=phrase, return_tensors="pt", input_data_format="channels_last"
             ).to(self.device)
-            with torch.inference_mode():
+            with torch.inference_mode(), _watched(self._model, step):
                 found = self._model(**inputs)
         except (RuntimeError, MemoryError) as error:
             raise SegmenterError(
@@ -139,6 +142,25 @@ class TextDetector:
         return phrase
 
 
+@contextmanager
+def _watched(model: torch.nn.Module, step: Callable[[float], None]) -> Iterator[None]:
+    """Calls ``step`` with the share of the model's smallest modules that have run, before each of them runs."""
+    leaves = [module for module in model.modules() if not list(module.children())]
+    done = 0
+
+    def before(*_: object) -> None:
+        nonlocal done
+        step(min(1.0, done / len(leaves)))
+        done += 1
+
+    hooks = [leaf.register_forward_pre_hook(before) for leaf in leaves]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def phrase_for_detector(words: str) -> str:
     """``words`` as the detector was trained to read them: lower case, one space between, a full stop at the end.
 
@@ -170,11 +192,13 @@ def make_detector(
     device: str = "cpu",
     cache_dir: Path | None = None,
     log: Callable[[str], None] = lambda line: None,
+    tick: Callable[[], None] = lambda: None,
 ) -> TextDetector:
     """The detector ``name``: one of the table's, a folder, or "auto" for the first of the table that is there.
 
-    Listed weights are verified before they are read. Nothing is downloaded. Raises EnvironmentFault without
-    transformers, SegmenterError without weights, StorageError for damaged ones.
+    Listed weights are verified before they are read; ``tick`` is called meanwhile and may raise. Nothing is
+    downloaded. Raises EnvironmentFault without transformers, SegmenterError without weights, StorageError for damaged
+    ones.
     """
     load_transformers()  # said first: weights are of no use without it
     if name not in ("auto", *DETECTORS):
@@ -189,7 +213,7 @@ def make_detector(
     for candidate in DETECTORS if name == "auto" else (name,):
         found = find_weights(candidate, cache_dir=cache_dir)
         if found is not None:
-            verify_weights(candidate, found, cache_dir)
+            verify_weights(candidate, found, cache_dir, tick=tick)
             log(f"Text detector: {candidate}.")
             return load_detector(found, device, candidate)
     wanted = next(iter(DETECTORS)) if name == "auto" else name
