@@ -20,6 +20,7 @@ from sa3d_blender.protocol.errors import PromptError, SegmenterError
 __all__ = ["ClickModelSegmenter", "is_click_model", "make_click_model"]
 
 BOX_SLACK = 0.05  # of a box's sides, by which a mask may reach beyond: boxes are dragged by hand
+COARSEST = 64  # pixels of the input to one of the answer; what is coarser is a class or a score, no mask
 FIRST_LOOK_STANDS = 0.5  # overlap of crop and photo from which a second look shows nothing new (as published)
 
 
@@ -150,7 +151,8 @@ class ClickModelSegmenter:
         found = self._runtime.run([np.ascontiguousarray(each, np.float32) for each in batch])
         plane = self._plane(found)
         (rows, columns), (height, width) = plane.shape, frame.outer
-        if abs(rows * width - columns * height) > max(height, width):
+        bent = abs(rows * width - columns * height) > max(height, width)  # by more than a pixel
+        if bent or rows * COARSEST < height or columns * COARSEST < width:
             raise SegmenterError(
                 f"{self._label} answered {rows} x {columns} pixels to a picture of {height} x {width}.",
                 "Correct the layout or the output in its description.",

@@ -145,7 +145,7 @@ class _TorchScript:
         try:
             with torch.inference_mode():
                 found = self._module(*tensors)
-        except RuntimeError as error:
+        except (RuntimeError, torch.jit.Error, TypeError, ValueError) as error:
             raise _failed(self._file, error) from error
         if isinstance(found, dict):
             if self._output not in found:
