@@ -29,6 +29,7 @@ _QUEUED_BLOCKS = 64
 _CONNECT_S = 15.0
 _STALL_S = 30.0
 _TICK_S = 0.1  # between two calls of ``progress`` while nothing arrives: how fast a stop is noticed
+_PAUSE_S = 1.0  # before the next connection, where one has broken
 _REDIRECTS = 5
 _SPARE_DISK = 32 << 20  # bytes that a download leaves free
 _AGAIN = "Check the connection and start the download again: it goes on where it stopped."
@@ -102,16 +103,40 @@ def file_sha256(path: Path, tick: Callable[[], None] = lambda: None) -> str:
     return digest.hexdigest()
 
 
+class _BrokenError(StorageError):
+    """A connection that ended too early: another may bring the rest."""
+
+
 def _gather(url: str, part: Path, expected: Expected, progress: Progress) -> bool:
-    """Appends to ``part`` what it lacks; whether there was something to take up. Raises StorageError."""
-    done = part.stat().st_size if part.is_file() else 0
+    """Appends to ``part`` what it lacks; whether there was something to take up. Raises StorageError.
+
+    A connection that breaks after it has brought something is followed by another, so that a bad line gets there too.
+    """
+    resumed = False
+    while True:
+        done = part.stat().st_size if part.is_file() else 0
+        try:
+            return _gather_once(url, part, done, expected, progress) or resumed
+        except _BrokenError:
+            now = part.stat().st_size if part.is_file() else 0
+            if now <= done:
+                raise
+            resumed = True
+            deadline = time.monotonic() + _PAUSE_S
+            while time.monotonic() < deadline:
+                progress(now, expected.size)
+                time.sleep(_TICK_S)
+
+
+def _gather_once(url: str, part: Path, done: int, expected: Expected, progress: Progress) -> bool:
     if done > expected.size:
         part.unlink()
         done = 0
     if done == expected.size:
         return True
-    _check_room(part.parent, expected.size - done, part.name.removesuffix(".part"))
-    source = _Source(url, part.name.removesuffix(".part"), done, expected, _read_note(part) if done else None)
+    name = part.name.removesuffix(".part")
+    _check_room(part.parent, expected.size - done, name)
+    source = _Source(url, name, done, expected, _read_note(part) if done else None)
     threading.Thread(target=source.run, daemon=True, name="sa3d-download").start()
     try:
         return _write(source, part, done, expected, progress)
@@ -133,7 +158,7 @@ def _write(source: _Source, part: Path, done: int, expected: Expected, progress:
         while done < expected.size:
             block = source.block(tick)
             if block is None:
-                raise StorageError(
+                raise _BrokenError(
                     f"The download of {source.name} stopped after {done} of {expected.size} bytes.", _AGAIN
                 )
             # A server may send without end: what is beyond the listed size isn't the file's.
@@ -178,7 +203,7 @@ class _Source:
             except queue.Empty:
                 tick()
                 if time.monotonic() > deadline:
-                    raise StorageError(
+                    raise _BrokenError(
                         f"The server sent nothing of {self.name} for {patience_s:.0f} seconds.", _AGAIN
                     ) from None
                 continue
@@ -201,7 +226,7 @@ class _Source:
         except StorageError as error:
             self._put(error)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            self._put(StorageError(f"The download of {self.name} failed ({_reason(error)}).", _AGAIN))
+            self._put(_BrokenError(f"The download of {self.name} failed ({_reason(error)}).", _AGAIN))
 
     def _run(self, session: requests.Session) -> None:
         with _open(session, self.url, self.name, self._headers()) as answer:

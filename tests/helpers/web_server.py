@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ class Served:
     url: str = ""
     etag: str | None = None
     cut_at: int | None = None  # bytes of a body that are sent before the connection is closed
+    cut_after: int | None = None  # bytes of each answer's body that are sent before the connection is closed
     stall_at: int | None = None  # bytes of a body after which nothing is sent any more
     silent: bool = False  # not even a status
     endless: bytes | None = None  # sent for ever after the body, without a Content-Length
@@ -72,7 +74,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body[start : told.stall_at])
             told.released.wait(30)
             return
-        self.wfile.write(body[start : told.cut_at])
+        ends = [told.cut_at, None if told.cut_after is None else start + told.cut_after]
+        self.wfile.write(body[start : min((end for end in ends if end is not None), default=None)])
         while told.endless is not None and not told.released.is_set():
             self.wfile.write(told.endless)
 
@@ -89,9 +92,15 @@ def web_server() -> Iterator[Served]:
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     served.url = f"http://127.0.0.1:{server.server_port}/"
+    proxies = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
+    os.environ.update(dict.fromkeys(proxies, "127.0.0.1"))  # whatever the machine's way to the web is
     try:
         yield served
     finally:
+        for name, value in proxies.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
         served.released.set()
         server.shutdown()
         server.server_close()
