@@ -1,9 +1,11 @@
-"""The command line: `sa3d train | segment | correct | mesh | evaluate | weights | demo | doctor`.
+"""The command line: `sa3d train | segment | correct | mesh | evaluate | weights | demo | doctor | serve`.
 
 It parses, prints and exits; the API works.
 """
 
 from __future__ import annotations
+
+import engine.server_start  # isort: skip  # noqa: F401  under `sa3d serve`, standard output is kept for frames
 
 from dataclasses import asdict
 from pathlib import Path
@@ -31,6 +33,7 @@ from engine.cli_options import (
     share_option,
     text_option,
 )
+from engine.cli_serve import serve
 from engine.cli_weights import weights_app
 from engine.console import readable_seconds
 from engine.lifting.operators import OperatorBudget
@@ -43,6 +46,7 @@ app = typer.Typer(
 )
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(weights_app, name="weights")
+app.command()(serve)
 
 
 @app.command()

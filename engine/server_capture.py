@@ -1,0 +1,91 @@
+"""A capture as the add-on needs it to build its scene: cameras, photos, box, sparse points, trained fields."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine import api
+from engine.cache import Cache
+from engine.captures.bounds import scene_box
+from engine.captures.capture import Capture
+from engine.captures.load import load_capture
+from engine.fields.checkpoint import has_field
+from engine.fields.training import PRESETS
+from engine.progress import Job
+from engine.results import scene_description
+from engine.server_lanes import Answer
+from sa3d_blender.protocol.errors import CaptureError
+
+__all__ = ["describe_capture", "sparse_points"]
+
+MOST_POINTS = 500_000  # to look at; more are thinned out evenly
+
+
+def describe_capture(path: Path, cache: Path, job: Job) -> Answer:
+    """A capture's content. The body is that of a result's scene.json, and besides ``format``, ``warnings``, ``fields``,
+    ``box``, and with each view its lens (``model``, ``distortion``) and ``split``; arrays ``points`` and ``colours``.
+
+    Raises:
+        CaptureError: it can't be read.
+    """
+    with job.stage("Reading capture", 2) as stage:
+        capture = load_capture(path)
+        stage.advance()
+        body: dict[str, Any] = scene_description(
+            capture.root.absolute().name, capture.root, {view.stem: view for view in capture.views}, []
+        )
+        body["objects"] = []
+        for listed, view in zip(body["views"], capture.views, strict=True):
+            listed |= {"model": view.camera.model, "distortion": list(view.camera.distortion), "split": view.split}
+        warnings = list(capture.warnings)
+        body |= {"capture": str(path.absolute()), "format": capture.format, "has_alpha": capture.has_alpha}
+        try:
+            box = scene_box(capture)
+            body["box"] = {"low": box.aabb[0].tolist(), "high": box.aabb[1].tolist(), "kind": box.kind}
+        except CaptureError as fault:  # it can be looked at all the same
+            body["box"] = None
+            warnings.append(f"There is no region of interest: {fault.what}")
+        points, colours, note = sparse_points(capture)
+        if note:
+            warnings.append(note)
+    body |= {"warnings": warnings, "fields": trained_fields(capture, cache, job)}
+    arrays = {} if points is None else {"points": points, "colours": colours}
+    return Answer(body, arrays)
+
+
+def sparse_points(capture: Capture) -> tuple[np.ndarray | None, np.ndarray | None, str]:
+    """(points float32 [N, 3] in the capture's world, their colours uint8 [N, 3], a warning or nothing).
+
+    None where the capture names no point cloud. (nerfstudio's ``ply_file_path`` is in the cameras' coordinates.)
+    """
+    named = capture.extra.get("ply_file_path")
+    if not isinstance(named, str) or not named:
+        return None, None, ""
+    import trimesh
+
+    root, file = capture.root.resolve(), (capture.root / named).resolve()
+    if not file.is_relative_to(root):
+        return None, None, f"The point cloud {named} lies outside the capture and is left out."
+    try:
+        cloud: Any = trimesh.load(file)
+        points = np.asarray(cloud.vertices, np.float32).reshape(-1, 3)
+        shades = np.asarray(getattr(cloud, "colors", np.zeros((0, 4), np.uint8)), np.uint8)
+    except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError, NotImplementedError) as fault:
+        return None, None, f"The point cloud {named} can't be read ({type(fault).__name__}) and is left out."
+    colours = shades[:, :3] if len(shades) == len(points) else np.full((len(points), 3), 255, np.uint8)
+    good = np.isfinite(points).all(1)
+    points, colours = points[good], colours[good]
+    step = max(1, -(-len(points) // MOST_POINTS))
+    note = f"Every {step}th of the {len(points)} sparse points is shown." if step > 1 else ""
+    return np.ascontiguousarray(points[::step]), np.ascontiguousarray(colours[::step]), note
+
+
+def trained_fields(capture: Capture, cache: Path, job: Job, seed: int = 0) -> dict[str, str]:
+    """The folders of fields in the cache that belong to this capture, by quality."""
+    with job.stage("Looking for trained fields"):
+        key = Cache(cache).capture_key(capture)
+        places = {quality: cache / "fields" / f"{key}-{quality}-{seed}" for quality in PRESETS}
+        return {quality: str(place) for quality, place in places.items() if has_field(place) and api.preset(quality)}
