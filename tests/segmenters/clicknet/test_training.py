@@ -119,6 +119,19 @@ def test_all_three_are_meant_at_times(scenes):
     assert meant == {PART, OBJECT, GROUP}
 
 
+def test_thin_things_are_drawn_more_often_when_asked_for():
+    identity = np.zeros((96, 96, 3), np.uint8)
+    identity[5:45, 5:45] = (1, 0, 1)
+    identity[70:73, 5:90] = (2, 0, 2)
+
+    def share(thin_first: bool) -> float:
+        drawn = [draw_targets(np.random.default_rng(s), identity, 1, thin_first)[0] for s in range(200)]
+        return float(np.mean([target.wanted[71, 50] for target in drawn]))
+
+    assert 0.4 < share(False) < 0.6
+    assert share(True) > 0.75
+
+
 def test_first_prompts_speak_for_the_target():
     """Positive points lie inside, negative ones outside, boxes reach around the middle."""
     target = square()

@@ -25,14 +25,16 @@ class Batch:
     picture: Tensor
 
 
-def draw_batch(rng: np.random.Generator, material: Material, pictures: int, targets: int, side: int) -> Batch:
+def draw_batch(
+    rng: np.random.Generator, material: Material, pictures: int, targets: int, side: int, thin_first: bool = False
+) -> Batch:
     """``pictures`` pictures with ``targets`` simulated users each, who have given their first prompts."""
     rgb: list[np.ndarray] = []
     sessions: list[Session] = []
     which: list[int] = []
     while len(rgb) < pictures:
         picture = compose(rng, material, side)
-        wanted = draw_targets(rng, picture.identity, targets)
+        wanted = draw_targets(rng, picture.identity, targets, thin_first)
         if not wanted:
             continue
         for target in wanted:

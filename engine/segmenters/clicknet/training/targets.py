@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, UInt8
+from scipy import ndimage
 
 from engine.segmenters.clicknet.training.pictures import instances_of
 
@@ -31,14 +32,28 @@ class Target:
         return self.masks[self.meant]
 
 
-def draw_targets(rng: np.random.Generator, identity: UInt8[np.ndarray, "h w 3"], count: int) -> list[Target]:
-    """Up to ``count`` targets of one picture, instances without repetition while there are enough."""
+def draw_targets(
+    rng: np.random.Generator, identity: UInt8[np.ndarray, "h w 3"], count: int, thin_first: bool = False
+) -> list[Target]:
+    """``count`` targets of one picture (none where it shows nothing), without repetition while there are enough.
+
+    ``thin_first``: rings, cords and tools are up to six times as likely as round things.
+    """
     found = [i for i in instances_of(identity, SMALLEST) if (identity[..., 0] == i).mean() < LARGEST]
     if not found:
         return []
-    chosen = rng.permutation(found)[:count].tolist()
+    chance = np.array([thinness(identity[..., 0] == i) if thin_first else 1.0 for i in found])
+    chosen = rng.choice(found, min(count, len(found)), replace=False, p=chance / chance.sum()).tolist()
     chosen += [found[int(rng.integers(len(found)))] for _ in range(count - len(chosen))]
     return [_target(rng, identity, int(i)) for i in chosen]
+
+
+def thinness(mask: Bool[np.ndarray, "h w"]) -> float:
+    """How many times larger a mask is than the largest disc in it, from 1 to 6."""
+    rows, columns = np.nonzero(mask)
+    cut = mask[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    depth = float(ndimage.distance_transform_edt(np.pad(cut, 1)).max())
+    return float(np.clip(len(rows) / (np.pi * depth**2), 1, 6))
 
 
 def _target(rng: np.random.Generator, identity: UInt8[np.ndarray, "h w 3"], instance: int) -> Target:

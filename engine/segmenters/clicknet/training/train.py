@@ -29,10 +29,15 @@ CHECK_EVERY = 100  # steps between measurements on the validation set, each with
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run is made of; ``fine_steps`` of the ``steps`` see larger pictures (``fine_side``)."""
+    """What a run is made of.
 
-    steps: int = 2000
-    fine_steps: int = 300
+    The last ``fine_steps`` of the ``steps`` see larger pictures (``fine_side``); from step ``thin_from`` on thin things
+    are drawn more often, as they are still bad when all else is good.
+    """
+
+    steps: int = 2200
+    fine_steps: int = 700
+    thin_from: int = 600
     side: int = 256
     fine_side: int = 384
     pictures: int = 6
@@ -62,7 +67,8 @@ class _Batches(Dataset[Batch]):
         fine = step >= recipe.steps - recipe.fine_steps
         rng = np.random.default_rng([recipe.seed, step])
         pictures = max(2, recipe.pictures // 2) if fine else recipe.pictures
-        return draw_batch(rng, self.material, pictures, recipe.targets, recipe.fine_side if fine else recipe.side)
+        side = recipe.fine_side if fine else recipe.side
+        return draw_batch(rng, self.material, pictures, recipe.targets, side, step >= recipe.thin_from)
 
 
 def train(
