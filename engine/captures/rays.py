@@ -29,7 +29,8 @@ _SOLVED_PX = 1e-3  # a pixel whose ray misses it by more than this has no ray
 def camera_directions(camera: Camera, pixels: np.ndarray | None = None) -> np.ndarray:
     """Directions in camera space of the rays through all pixel centres, float32 [H, W, 3] with z = -1.
 
-    With ``pixels`` [P], their numbers counted row by row, only through those: float32 [P, 3]. Where ``seen_pixels`` is False they are the nearest direction that the lens has, not a true one.
+    With ``pixels`` [P], their numbers counted row by row, only through those: float32 [P, 3]. Where ``seen_pixels`` is
+    False they are the nearest direction that the lens has, not a true one.
     """
     if pixels is not None:
         centres = np.stack([pixels % camera.width, pixels // camera.width], axis=1) + 0.5
