@@ -103,7 +103,7 @@ def segment(
     text_threshold: Annotated[float, typer.Option(min=0.0, help="Least score of a word in a hit.")] = TEXT_THRESHOLD,
     detector: Annotated[str, typer.Option(help="For --text: auto, a name of `sa3d weights list`, a folder.")] = "auto",
     segmenter: SegmenterName = "auto",
-    weights: Annotated[Path | None, typer.Option(help="SAM's weights file.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights file of a SAM or a click model.")] = None,
     tau: Annotated[float, typer.Option(callback=share_option, help="Least IoU of an accepted view.")] = 0.5,
     lam: Annotated[
         float | None,

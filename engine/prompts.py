@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +53,23 @@ def read_drawing(path: Path, view: View) -> Float[np.ndarray, "h w"]:
     return values / values.max()
 
 
+def with_clicks(prompt: UserPrompt, view: View, seed: int) -> UserPrompt:
+    """The prompt with its scribble's clicks behind its points, and without the scribble.
+
+    Raises:
+        PromptError: the scribble can't be read, or with it nothing says where the object is.
+    """
+    if prompt.scribble is None:
+        return prompt
+    points = (*prompt.points, *scribble_points(read_scribble(prompt.scribble, view), seed))
+    if prompt.box is None and prompt.mask is None and all(label == 0 for _, _, label in points):
+        raise PromptError(
+            f"All strokes in {prompt.scribble.name} are red, so nothing says where the object is.",
+            "Paint a stroke of another colour over the object, or click it.",
+        )
+    return replace(prompt, points=points, scribble=None)
+
+
 def prompts_for(prompt: UserPrompt, view: View, size: tuple[int, int], seed: int) -> Prompts:
     """The user's points, box and scribble in pixels of the photo at ``size`` (width, height).
 
@@ -60,19 +77,12 @@ def prompts_for(prompt: UserPrompt, view: View, size: tuple[int, int], seed: int
         PromptError: there are none, they lie outside the photo, or a scribble says only what the object is not.
     """
     width, height = view.camera.width, view.camera.height
-    points = list(prompt.points)
+    points = with_clicks(prompt, view, seed).points
     for x, y, _ in points:
         if not (0 <= x <= width and 0 <= y <= height):
             raise PromptError(
                 f"The point ({x:g}, {y:g}) lies outside {view.name}, which is {width} x {height} pixels.",
                 "Give x,y in pixels from the photo's top-left corner.",
-            )
-    if prompt.scribble is not None:
-        points += scribble_points(read_scribble(prompt.scribble, view), seed)
-        if prompt.box is None and all(label == 0 for _, _, label in points):
-            raise PromptError(
-                f"All strokes in {prompt.scribble.name} are red, so nothing says where the object is.",
-                "Paint a stroke of another colour over the object, or click it.",
             )
     box = None
     scale = np.array([size[0] / width, size[1] / height], np.float32)

@@ -25,7 +25,7 @@ from engine.meshing.from_field import DepthView, object_mesh
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
 from engine.prompted_view import first_seed
-from engine.prompts import UserPrompt, prompts_for
+from engine.prompts import UserPrompt, prompts_for, with_clicks
 from engine.results import versions
 from engine.segmenters.base import Segmenter
 from engine.segmenters.choose import make_segmenter
@@ -69,15 +69,16 @@ def segment(
         raise PromptError("There is no prompt.", "Give a --point, a --box, a --scribble, a --mask or a --text.")
     view = workspace.views[find_view(workspace.capture, prompt.view).stem]
     prompt = with_box(prompt, workspace.stored[view.stem], options, job)
+    clicked = with_clicks(prompt, workspace.stored[view.stem], options.seed)
     if prompt.mask is None:
-        prompts_for(prompt, workspace.stored[view.stem], (view.camera.width, view.camera.height), options.seed)
+        prompts_for(clicked, workspace.stored[view.stem], (view.camera.width, view.camera.height), options.seed)
     segmenter = make_segmenter(
         request.segmenter, pick_device(options.device).type, options.cache, request.weights, job.log
     )
     job.log(f"2D segmenter: {segmenter.name}.")
     workspace.prepare(job)
     with job.stage("Segmenting the prompted view"):
-        seed = first_seed(workspace, prompt, segmenter, options.seed)
+        seed = first_seed(workspace, clicked, segmenter, options.seed)
     lifted = lift(workspace.scene, [seed], segmenter, request.lifting, job, beside)[0]
     misclassified = None
     if request.lifting.two_pass:

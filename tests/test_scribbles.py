@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from engine.captures.capture import Camera, View
-from engine.prompts import UserPrompt, prompts_for
+from engine.prompts import UserPrompt, prompts_for, with_clicks
 from engine.scribbles import Scribble, read_scribble, scribble_points, skeleton_points
 from sa3d_blender.protocol.errors import PromptError
 
@@ -173,3 +173,14 @@ def test_what_is_no_image_is_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(PromptError, match="can't be read"):
         read_scribble(path, VIEW)
+
+
+def test_a_prompt_takes_its_scribble_up_as_clicks_so_that_red_strokes_refuse_places_in_space_too(tmp_path):
+    path = saved(tmp_path / "s.png", strokes((60, 10, 390, WHITE), (200, 10, 390, RED)))
+    prompt = UserPrompt("a", ((20.0, 20.0, 1),), scribble=path)
+    clicked = with_clicks(prompt, VIEW, 5)
+    assert clicked.scribble is None
+    assert clicked.points[:1] == prompt.points
+    assert [*clicked.points[1:]] == scribble_points(read_scribble(path, VIEW), 5)
+    plain = UserPrompt("a", ((20.0, 20.0, 1),))
+    assert with_clicks(plain, VIEW, 5) == plain
