@@ -1,4 +1,4 @@
-"""The command line of the evaluation: `sa3d evaluate masks | ablation | nvos | spin-nerf | replica`."""
+"""The command line of the evaluation: `sa3d evaluate masks | segmenters | ablation | nvos | spin-nerf | replica`."""
 
 from __future__ import annotations
 
@@ -97,6 +97,68 @@ def evaluate_masks(
         return commands.evaluate_masks(source, plan, request, options, job)
 
     run(work, as_json, commands.show_result)
+
+
+def _contenders(names: list[str], weights: list[str]) -> list[tuple[str, Path | None]]:
+    """The segmenters to be measured: by name, or with the weights files that stand for them."""
+    files = []
+    for text in weights:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise typer.BadParameter(f"'{text}' is not NAME=PATH.")
+        files.append((name, Path(path)))
+    with_files = {name for name, _ in files}
+    return [*((name, None) for name in names if name not in with_files), *files]
+
+
+@evaluate_app.command("segmenters")
+def evaluate_segmenters(
+    captures: Annotated[list[Path], typer.Argument(help="Captures with masks/.", metavar="CAPTURE...")],
+    segmenter: Annotated[
+        list[str] | None, typer.Option(help="Name, or a click model's JSON (default: all at hand).")
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PATH", help="A segmenter with this weights file.")
+    ] = None,
+    clicks: Annotated[str, typer.Option(help="Numbers of simulated clicks.")] = "1,2,3,5",
+    points: Annotated[str, typer.Option(help="Numbers of interior points given at once.")] = "3,6",
+    objects: Objects = None,
+    every: Annotated[int, typer.Option(min=1, help="Every how many of the views is used.")] = 1,
+    least_pixels: Annotated[int, typer.Option(min=1, help="Of an object in a photo as stored.")] = 400,
+    longest: Annotated[int, typer.Option(min=32, help="Pixels of a photo's longer side, at most.")] = 1024,
+    connected: Annotated[
+        bool, typer.Option("--connected", help="Keep only parts of a mask that hold a positive click.")
+    ] = False,
+    previous: Annotated[bool, typer.Option("--previous", help="Give the mask so far with each further click.")] = False,
+    with_field: Annotated[
+        bool, typer.Option("--with-field", help="Give the field's depth and normals with the photo.")
+    ] = False,
+    quality: Quality = "draft",
+    field: Annotated[Path | None, typer.Option(help="Folder of a trained field (default: the cache's).")] = None,
+    html: Page = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder for a picture of every object and view.")] = None,
+    device: Device = "auto",
+    cache: CacheDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """2D segmenters: mean IoU after simulated clicks, from points and from a box, and their speed."""
+    from engine.evaluation.segmenters import Contender, SegmentersPlan, evaluate_segmenters, show_segmenters
+    from engine.evaluation.trials import Protocol
+    from engine.options import Options, SegmentOptions
+
+    protocol = Protocol(_whole_numbers(clicks), _whole_numbers(points), True, previous)
+    contenders = [Contender(*each) for each in _contenders(segmenter or [], weights or [])]
+    plan = SegmentersPlan(
+        protocol, contenders, _names(objects), every, least_pixels, longest, with_field, connected, html, pictures
+    )
+    request = SegmentOptions(quality, field_folder=field)
+    options = Options(cache_root(cache), device, seed)
+
+    def work(job: Job) -> dict[str, Any]:
+        return evaluate_segmenters(captures, plan, request, options, job)
+
+    run(work, as_json, show_segmenters)
 
 
 @evaluate_app.command("ablation")

@@ -26,12 +26,17 @@ class Clicked:
     score: float
 
 
-def simulate_clicks(segmenter: Segmenter, truth: Bool[np.ndarray, "h w"], count: int) -> list[Clicked]:
+def simulate_clicks(
+    segmenter: Segmenter, truth: Bool[np.ndarray, "h w"], count: int, previous: bool = False
+) -> list[Clicked]:
     """What a user would click, after 1, 2, ..., ``count`` clicks; the segmenter's photo has been set.
 
     The first click is where the object is deepest; each further one in the middle of the largest region in which the
     mask is wrong: positive where the object was missed, negative where the mask goes too far. Ends early once nothing
     is wrong.
+
+    Args:
+        previous: the segmenter gets the mask of the click before as a previous mask; without, all clicks anew.
 
     Raises:
         PromptError: there is no object in the true mask.
@@ -39,10 +44,10 @@ def simulate_clicks(segmenter: Segmenter, truth: Bool[np.ndarray, "h w"], count:
     if not truth.any():
         raise PromptError("There is nothing to click on in this view.", "Choose a view that shows the object.")
     points, labels = [_middle(truth)], [1]
-    found = []
+    found: list[Clicked] = []
     for _ in range(count):
         at, kinds = np.array(points, np.float32), np.array(labels, np.int64)
-        prediction = segmenter.predict(Prompts(at, kinds))
+        prediction = segmenter.predict(Prompts(at, kinds, mask=found[-1].mask if previous and found else None))
         found.append(Clicked(at, kinds, prediction.mask, prediction.score))
         mask = prediction.mask > 0.5
         missed, extra = _largest(truth & ~mask), _largest(mask & ~truth)

@@ -18,6 +18,7 @@ from engine.evaluation.page import Picture, write_page
 from engine.evaluation.replica import replica_tasks
 from engine.evaluation.scenes import scenes
 from engine.evaluation.spin_nerf import spin_nerf_tasks
+from engine.evaluation.strict import strict
 from engine.evaluation.tables import Table, show
 from engine.evaluation.tasks import Task
 from engine.evaluation.truth import read_truth
@@ -185,17 +186,8 @@ def _finished(
     if html is not None:
         write_page(html, title, made, pictures)
         result["page"] = str(html)
-    found: dict[str, Any] = _strict(result)
+    found: dict[str, Any] = strict(result)
     return found
-
-
-def _strict(value: Any) -> Any:
-    """The same with None for what is no number: JSON knows no NaN."""
-    if isinstance(value, dict):
-        return {key: _strict(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def show_result(result: dict[str, Any]) -> None:

@@ -44,11 +44,17 @@ class Picture:
 
 
 def outlined(
-    rgb: Float[np.ndarray, "h w 3"], ours: Bool[np.ndarray, "h w"], truth: Bool[np.ndarray, "h w"]
+    rgb: Float[np.ndarray, "h w 3"],
+    ours: Bool[np.ndarray, "h w"],
+    truth: Bool[np.ndarray, "h w"],
+    around: Bool[np.ndarray, "h w"] | None = None,
 ) -> Float[np.ndarray, "i j 3"]:
-    """The photo around the object, enlarged, with our outline (orange) and the true one (blue)."""
+    """The photo around the object, enlarged, with our outline (orange) and the true one (blue).
+
+    ``around`` says what has to be in the picture; by default both masks.
+    """
     height, width = truth.shape
-    either = ours | truth
+    either = ours | truth if around is None else around
     rows, columns = np.flatnonzero(either.any(1)), np.flatnonzero(either.any(0))
     if len(rows) == 0:
         rows, columns = np.array([0, height - 1]), np.array([0, width - 1])

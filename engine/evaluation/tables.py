@@ -26,7 +26,8 @@ def show(tables: list[Table]) -> None:
     for table in tables:
         rich = RichTable(title=table.title, caption=table.note or None, title_justify="left", caption_justify="left")
         for i, name in enumerate(table.columns):
-            rich.add_column(name, justify="right" if i else "left")
+            # Names stay whole; where there is too little room, the heads of the figures break into lines.
+            rich.add_column(name, justify="right" if i else "left", no_wrap=not i)
         for row in table.rows:
             rich.add_row(*row)
         console.print(rich)

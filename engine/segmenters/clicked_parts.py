@@ -1,0 +1,63 @@
+"""The parts of a mask that hold a positive click: all that hangs together with none is likely to be something else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float
+from scipy import ndimage
+
+from engine.segmenters.base import Photo, Prediction, Prompts, Segmenter
+
+__all__ = ["OnlyClicked", "clicked_parts", "only_clicked"]
+
+_EIGHT = np.ones((3, 3), bool)  # a part goes on across a corner
+_LEVEL = 0.5
+_RIM = 2  # pixels around a part that is left out: its soft edge goes with it
+
+
+def clicked_parts(mask: Float[np.ndarray, "h w"], prompts: Prompts) -> Float[np.ndarray, "h w"]:
+    """``mask`` with 0 wherever it exceeds one half in a connected part that holds no positive click.
+
+    The mask stays as it is where there is no positive click (a box alone), or where none of them lies on it: then
+    nothing tells which part is meant.
+    """
+    parts, count = ndimage.label(mask > _LEVEL, _EIGHT)
+    clicks = np.asarray(prompts.points_px)[np.asarray(prompts.labels) == 1].reshape(-1, 2)
+    if count < 2 or len(clicks) == 0:
+        return mask
+    columns = np.clip(clicks[:, 0].astype(int), 0, mask.shape[1] - 1)
+    rows = np.clip(clicks[:, 1].astype(int), 0, mask.shape[0] - 1)
+    held = np.zeros(count + 1, bool)
+    held[parts[rows, columns]] = True
+    held[0] = False
+    if not held.any():
+        return mask
+    kept = held[parts]
+    lost = (parts > 0) & ~kept
+    near = ndimage.binary_dilation(lost, _EIGHT, _RIM) & ~ndimage.binary_dilation(kept, _EIGHT, _RIM)
+    return np.where(near | lost, np.float32(0), mask)
+
+
+def only_clicked(found: Prediction, prompts: Prompts) -> Prediction:
+    """The prediction and all its candidates, each with its clicked parts only."""
+    candidates = tuple(replace(each, mask=clicked_parts(each.mask, prompts)) for each in found.candidates)
+    return replace(found, mask=clicked_parts(found.mask, prompts), candidates=candidates)
+
+
+class OnlyClicked:
+    """A segmenter whose masks keep only the parts that hold a positive click."""
+
+    def __init__(self, inner: Segmenter) -> None:
+        """``inner`` makes the masks."""
+        self.inner = inner
+        self.name, self.scales = inner.name, inner.scales
+
+    def set_image(self, photo: Photo) -> None:
+        """As the inner one."""
+        self.inner.set_image(photo)
+
+    def predict(self, prompts: Prompts) -> Prediction:
+        """As the inner one, without the parts that hold no positive click."""
+        return only_clicked(self.inner.predict(prompts), prompts)
