@@ -61,7 +61,7 @@ DTYPES: dict[str, int] = {
     "float64": 8,
 }
 _CODES = {"?": "bool", "e": "float16", "f": "float32", "d": "float64"}
-MOST_DIMENSIONS, LONGEST_NAME = 8, 64
+MOST_DIMENSIONS, LONGEST, LONGEST_NAME = 8, 1 << 40, 64
 
 
 class ProtocolError(Sa3dError):
@@ -140,7 +140,8 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, RawArray], limits: Limi
     listed = [{"name": name, "dtype": each.dtype, "shape": list(each.shape)} for name, each in arrays.items()]
     try:
         text = json.dumps({**header, "arrays": listed}, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        head = text.encode("utf-8")
+        # A name of a file that is no UTF-8 holds lone surrogates; JSON has them as \\udcXX, which this makes.
+        head = text.encode("utf-8", "backslashreplace")
     except (TypeError, ValueError, RecursionError) as fault:
         raise ProtocolError(f"A message holds what JSON can't say: {fault}.", "Report this as a bug.") from fault
     payload = sum(array.nbytes for array in arrays.values())
@@ -285,7 +286,7 @@ def _shares(listed: Any, payload: int, limits: Limits) -> list[tuple[str, str, t
             raise ProtocolError("An array in a frame has no name, too long a one, or another array's.")
         if not isinstance(dtype, str) or dtype not in DTYPES:
             raise ProtocolError(f"The array {name!r} holds numbers of an unknown kind.")
-        if not _is_shape(shape, payload):
+        if not _is_shape(shape):
             raise ProtocolError(f"The array {name!r} has a shape that can't be.")
         total += DTYPES[dtype] * math.prod(shape)
         found.append((name, dtype, tuple(shape)))
@@ -294,12 +295,12 @@ def _shares(listed: Any, payload: int, limits: Limits) -> list[tuple[str, str, t
     return found
 
 
-def _is_shape(shape: Any, payload: int) -> TypeGuard[list[int]]:
+def _is_shape(shape: Any) -> TypeGuard[list[int]]:
     # Each length is bounded, so that the product of all stays a number of ordinary size.
     return (
         isinstance(shape, list)
         and len(shape) <= MOST_DIMENSIONS
-        and all(type(length) is int and 0 <= length <= max(1, payload) for length in shape)
+        and all(type(length) is int and 0 <= length <= LONGEST for length in shape)
     )
 
 
