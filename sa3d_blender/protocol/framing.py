@@ -218,6 +218,7 @@ class FrameReader:
                     raise ProtocolError("What was sent is no frame.", lost=True)
                 raise ProtocolError("The stream ends within a frame.", lost=True)
             if len(got) < _PREFIX.size:
+                self.greeting += got
                 raise ProtocolError("The stream ends before the first frame.", lost=True)
             begin = got.find(MAGIC[:1], 1)
             skipped = len(got) if begin < 0 else begin
