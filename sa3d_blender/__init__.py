@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 __all__ = ["register", "unregister"]
+
+# In this order: what is saved in the file first, what draws it last.
+MODULES = (
+    "properties",
+    "scene.follow",
+    "operators.import_result",
+    "operators.import_capture",
+    "operators.views",
+    "operators.add_prompt",
+    "operators.edit_prompts",
+    "operators.steps",
+    "tools.prompt_tools",
+    "overlay.draw",
+    "ui.panel",
+    "ui.status",
+)
+
+
+def _modules() -> list[Any]:
+    return [import_module(f".{name}", __package__) for name in MODULES]
 
 
 def register() -> None:
-    """Called by Blender when the extension is enabled."""
-    from .operators import import_result
-
-    import_result.register()
+    """Called by Blender when the extension is enabled. All or nothing."""
+    done: list[Any] = []
+    try:
+        for module in _modules():
+            module.register()
+            done.append(module)
+    except Exception:
+        for module in reversed(done):
+            module.unregister()
+        raise
 
 
 def unregister() -> None:
     """Called by Blender when the extension is disabled."""
-    from .operators import import_result
-
-    import_result.unregister()
+    for module in reversed(_modules()):
+        module.unregister()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from .images import add_photo
 from .meshes import add_mesh
 from .names import fitting
 from .prompts import add_prompt
+from .views import mark_capture
 
 __all__ = ["build_scene"]
 
@@ -38,10 +40,12 @@ def build_scene(path_json: Path | str, relative_to: Path | None = None) -> Any:
     scale = spread(description.views)
     cameras: dict[str, Any] = {}
     missing = 0
-    for view in description.views:
+    for number, view in enumerate(description.views):
         cameras[view.stem] = add_camera(view, capture, scale)
+        cameras[view.stem]["sa3d_index"] = number
         missing += not add_photo(cameras[view.stem], view, relative_to)
     capture["sa3d_missing_photos"] = missing
+    mark_capture(capture, uuid.uuid4().hex, description.source)
     use_view(scene, cameras[description.prompted_view.stem])
 
     meshes = [add_mesh(one.name, surface, objects) for one, surface in zip(description.objects, surfaces, strict=True)]

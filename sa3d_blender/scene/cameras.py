@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -12,7 +13,7 @@ from mathutils import Matrix
 from .description import SceneView
 from .names import fitting
 
-__all__ = ["Lens", "add_camera", "lens_of", "spread", "use_view"]
+__all__ = ["Lens", "add_camera", "lens_of", "spread", "use_view", "view_of"]
 
 SENSOR_WIDTH_MM = 36.0
 
@@ -62,10 +63,37 @@ def add_camera(view: SceneView, collection: Any, scale: float) -> Any:
     # What a scene can hold for one camera only, kept for `use_view`.
     camera["sa3d_view"] = view.stem
     camera["sa3d_photo"] = view.name
+    camera["sa3d_image"] = str(view.image)
+    camera["sa3d_pinhole"] = (view.fl_x, view.fl_y, view.cx, view.cy)
+    camera["sa3d_lens"] = view.model
+    camera["sa3d_distortion"] = list(view.distortion) or [0.0]  # Blender keeps no empty lists
     camera["sa3d_resolution"] = (view.width, view.height)
     camera["sa3d_pixel_aspect"] = lens.aspect
+    # The photo was taken from here, whatever the mouse does by mistake; the N-panel's Item tab unlocks it.
+    camera.lock_location = camera.lock_rotation = camera.lock_scale = (True, True, True)
     collection.objects.link(camera)
     return camera
+
+
+def view_of(camera: Any) -> SceneView:
+    """The view that ``camera`` was made from, as it was then. Raises KeyError for a camera of another maker."""
+    width, height = (int(n) for n in camera["sa3d_resolution"])
+    fl_x, fl_y, cx, cy = camera["sa3d_pinhole"]
+    model = str(camera["sa3d_lens"])
+    return SceneView(
+        name=camera["sa3d_photo"],
+        stem=camera["sa3d_view"],
+        image=Path(camera["sa3d_image"]),
+        width=width,
+        height=height,
+        fl_x=fl_x,
+        fl_y=fl_y,
+        cx=cx,
+        cy=cy,
+        world_from_camera=tuple(tuple(row) for row in camera.matrix_world),  # type: ignore[arg-type]
+        model=model,
+        distortion=() if model == "pinhole" else tuple(camera["sa3d_distortion"]),
+    )
 
 
 def use_view(scene: Any, camera: Any) -> None:

@@ -1,4 +1,4 @@
-"""scene.json, in which the engine describes a result for Blender: read and checked, without bpy."""
+"""How the engine describes a capture or a result (scene.json) for Blender: read and checked, without bpy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..protocol.errors import StorageError
+import numpy as np
 
-__all__ = ["PlacedObject", "Prompt", "SceneDescription", "SceneView", "read_description"]
+from ..protocol.errors import CaptureError, StorageError
+
+__all__ = [
+    "CaptureDescription",
+    "PlacedObject",
+    "Prompt",
+    "SceneDescription",
+    "SceneView",
+    "capture_description",
+    "read_capture_file",
+    "read_description",
+]
 
 Matrix = tuple[tuple[float, float, float, float], ...]
 Point = tuple[float, float, float]
@@ -21,7 +32,8 @@ Point = tuple[float, float, float]
 class SceneView:
     """A photo and its pinhole camera: pixels from the photo's top-left corner, axes +X right, +Y up, looking along -Z.
 
-    ``world_from_camera`` is a rigid 4 x 4 matrix, row by row.
+    ``world_from_camera`` is a rigid 4 x 4 matrix, row by row. ``model`` and ``distortion`` are the lens that the photo
+    was taken through, as in lens.py; a result's photos count as straight.
     """
 
     name: str
@@ -34,6 +46,8 @@ class SceneView:
     cx: float
     cy: float
     world_from_camera: Matrix
+    model: str = "pinhole"
+    distortion: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,11 +75,12 @@ class PlacedObject:
 
 @dataclass(frozen=True)
 class SceneDescription:
-    """What scene.json holds, with absolute paths."""
+    """What scene.json holds, with absolute paths; ``source`` is the capture's folder."""
 
     name: str
     views: tuple[SceneView, ...]
     objects: tuple[PlacedObject, ...]
+    source: str = ""
 
     def view(self, stem: str) -> SceneView | None:
         """The view of that stem, if there is one."""
@@ -78,6 +93,43 @@ class SceneDescription:
         return (self.view(prompts[0].view) if prompts else None) or self.views[0]
 
 
+@dataclass(frozen=True)
+class CaptureDescription:
+    """A capture as it stands in the scene: its name, its ``source`` (what the engine opens), its views.
+
+    ``box`` is the lowest and the highest corner of the region of interest, or None. ``points`` float32 [N, 3] are its
+    sparse points in the capture's world, ``colours`` uint8 [N, 3] theirs in sRGB; None where there are none.
+    """
+
+    name: str
+    source: str
+    views: tuple[SceneView, ...]
+    box: tuple[Point, Point] | None = None
+    points: np.ndarray | None = None
+    colours: np.ndarray | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def capture_description(tree: Any, points: Any = None, colours: Any = None) -> CaptureDescription:
+    """The engine's answer to `open_capture` (its body, and its arrays as anything numpy reads), checked.
+
+    The same as a result's scene.json with, all of them optional: ``capture`` (path), ``box`` ({"low", "high"}),
+    ``warnings``, and each view's ``model`` and ``distortion``; in a file ``points`` and ``colours`` are lists.
+    Raises CaptureError where anything in it is wrong.
+    """
+    try:
+        return _capture(tree, points, colours)
+    except _Wrong as fault:
+        raise CaptureError(
+            f"This is no description of a capture: {fault}.", "Choose a scene.json, or open the capture again."
+        ) from fault
+
+
+def read_capture_file(path: Path | str) -> CaptureDescription:
+    """Reads a capture's description, or a result's scene.json, from a JSON file. Raises CaptureError, StorageError."""
+    return capture_description(_json(Path(path).absolute()))
+
+
 def read_description(path: Path | str) -> SceneDescription:
     """Reads scene.json; ``path`` may be its folder too. Mesh paths in it are relative to it.
 
@@ -86,12 +138,7 @@ def read_description(path: Path | str) -> SceneDescription:
     path = Path(path).absolute()
     if path.is_dir():
         path = path / "scene.json"
-    try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as fault:
-        raise StorageError(f"{path} can't be read: {fault.strerror or fault}.", "Choose another file.") from fault
-    except ValueError as fault:  # bad JSON and bad UTF-8 alike
-        raise StorageError(f"{path.name} is not a JSON file.", "Choose the scene.json of an SA3D result.") from fault
+    tree = _json(path)
     try:
         return _scene(tree, path.parent)
     except _Wrong as fault:
@@ -100,22 +147,77 @@ def read_description(path: Path | str) -> SceneDescription:
         ) from fault
 
 
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as fault:
+        raise StorageError(f"{path} can't be read: {fault.strerror or fault}.", "Choose another file.") from fault
+    except ValueError as fault:  # bad JSON and bad UTF-8 alike
+        raise StorageError(f"{path.name} is not a JSON file.", "Choose the scene.json of an SA3D result.") from fault
+
+
 class _Wrong(ValueError):
     """What is wrong where, as the middle of a sentence."""
 
 
 def _scene(tree: Any, folder: Path) -> SceneDescription:
+    views = _views(tree)
+    stems = {view.stem for view in views}
+    objects = tuple(
+        _object(one, folder, stems, f"object {i}") for i, one in enumerate(_get(tree, "objects", list, "the file"))
+    )
+    root = tree.get("capture_root")
+    return SceneDescription(_get(tree, "name", str, "the file"), views, objects, root if isinstance(root, str) else "")
+
+
+def _views(tree: Any) -> tuple[SceneView, ...]:
     _a(dict, tree, "the file")
     views = tuple(_view(one, f"view {i}") for i, one in enumerate(_get(tree, "views", list, "the file")))
     if not views:
         raise _Wrong("it has no views")
-    stems = {view.stem for view in views}
-    if len(stems) < len(views):
+    if len({view.stem for view in views}) < len(views):
         raise _Wrong("two views share a stem")
-    objects = tuple(
-        _object(one, folder, stems, f"object {i}") for i, one in enumerate(_get(tree, "objects", list, "the file"))
+    return views
+
+
+def _capture(tree: Any, points: Any, colours: Any) -> CaptureDescription:
+    views = _views(tree)
+    root = tree.get("capture_root", "")
+    source = _a(str, tree.get("capture", root), "capture")
+    warnings = tuple(str(line) for line in _a(list, tree.get("warnings", []), "warnings"))
+    cloud = _rows(tree.get("points") if points is None else points, "points", np.float32)
+    shades = _rows(tree.get("colours") if colours is None else colours, "colours", np.uint8)
+    if cloud is None or not len(cloud):
+        cloud = shades = None
+    elif shades is not None and len(shades) != len(cloud):
+        raise _Wrong("it has not one colour a point")
+    return CaptureDescription(
+        _get(tree, "name", str, "the file"), source, views, _box(tree.get("box")), cloud, shades, warnings
     )
-    return SceneDescription(_get(tree, "name", str, "the file"), views, objects)
+
+
+def _box(tree: Any) -> tuple[Point, Point] | None:
+    if tree is None:
+        return None
+    _a(dict, tree, "box")
+    low, high = (_numbers(_get(tree, key, list, "box"), f"{key} of box") for key in ("low", "high"))
+    if len(low) != 3 or len(high) != 3 or not all(a < b for a, b in zip(low, high, strict=True)):
+        raise _Wrong("the low corner of the box is not below the high one")
+    return low, high  # type: ignore[return-value]
+
+
+def _rows(values: Any, what: str, kind: Any) -> np.ndarray | None:
+    if values is None:
+        return None
+    try:
+        rows = np.asarray(values, dtype=kind)
+    except (TypeError, ValueError, OverflowError) as fault:
+        raise _Wrong(f"{what} are not rows of numbers") from fault
+    if rows.size and (rows.ndim != 2 or rows.shape[1] != 3):
+        raise _Wrong(f"{what} are not rows of three numbers")
+    if not np.isfinite(rows).all():
+        raise _Wrong(f"{what} are not all finite")
+    return rows.reshape(-1, 3)
 
 
 def _view(tree: Any, where: str) -> SceneView:
@@ -127,6 +229,11 @@ def _view(tree: Any, where: str) -> SceneView:
     fl_x, fl_y, cx, cy = (_number(_get(tree, key, None, where), f"{key} of {where}") for key in _INTRINSICS)
     if min(width, height) < 1 or min(fl_x, fl_y) <= 0:
         raise _Wrong(f"{where} has a size or focal length that is not positive")
+    model = _a(str, tree.get("model", "pinhole"), f"model of {where}")
+    distortion = _numbers(_a(list, tree.get("distortion", []), f"distortion of {where}"), f"distortion of {where}")
+    most = _COEFFICIENTS.get(model)
+    if most is None or len(distortion) > most:
+        raise _Wrong(f"{where} has the lens {model} with {len(distortion)} numbers, which is not known")
     return SceneView(
         name=_get(tree, "name", str, where),
         stem=_get(tree, "stem", str, where),
@@ -138,9 +245,12 @@ def _view(tree: Any, where: str) -> SceneView:
         cx=cx,
         cy=cy,
         world_from_camera=tuple(_numbers(row, f"world_from_camera of {where}") for row in rows),  # type: ignore[misc]
+        model=model,
+        distortion=distortion,
     )
 
 
+_COEFFICIENTS = {"pinhole": 0, "opencv": 8, "fisheye": 4}
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy")
 
 

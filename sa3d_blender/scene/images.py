@@ -10,7 +10,7 @@ import bpy
 
 from .description import SceneView
 
-__all__ = ["add_photo", "blend_path"]
+__all__ = ["add_photo", "blend_path", "show_image"]
 
 
 def add_photo(camera: Any, view: SceneView, relative_to: Path | None) -> bool:
@@ -22,13 +22,18 @@ def add_photo(camera: Any, view: SceneView, relative_to: Path | None) -> bool:
         return False
     image = bpy.data.images.load(str(view.image), check_existing=True)
     image.filepath = blend_path(view.image, relative_to)
+    show_image(camera, image)
+    return True
+
+
+def show_image(camera: Any, image: Any) -> None:
+    """Puts an image behind ``camera``, filling its frame."""
     background = camera.data.background_images.new()
     background.image = image
     background.alpha = 1.0
     background.display_depth = "BACK"
     background.frame_method = "STRETCH"
     camera.data.show_background_images = True
-    return True
 
 
 def blend_path(path: Path, relative_to: Path | None) -> str:

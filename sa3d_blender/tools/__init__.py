@@ -1,0 +1,1 @@
+"""The prompt tools in the toolbar of the 3D viewport."""

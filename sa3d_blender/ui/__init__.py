@@ -1,0 +1,1 @@
+"""Panels, lists and hints: drawing only, no logic."""
