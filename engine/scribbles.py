@@ -14,7 +14,16 @@ from skimage.morphology import skeletonize
 from engine.captures.capture import View
 from sa3d_blender.protocol.errors import PromptError
 
-__all__ = ["SCRIBBLE_HELP", "Scribble", "read_painting", "read_scribble", "scribble_points", "skeleton_points"]
+__all__ = [
+    "NEGATIVE_SHARE",
+    "POSITIVE_SHARE",
+    "SCRIBBLE_HELP",
+    "Scribble",
+    "read_painting",
+    "read_scribble",
+    "scribble_points",
+    "skeleton_points",
+]
 
 SCRIBBLE_HELP = (
     "PNG of the photo's size, black or transparent; red strokes: not the object, any other colour: the object."

@@ -6,16 +6,15 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from skimage.morphology import skeletonize
 
 from engine.captures.capture import Capture, View
 from engine.captures.load import find_view, load_capture
 from engine.evaluation.pictures import need_folder, pngs, read_painted
 from engine.evaluation.tasks import Task
+from engine.scribbles import NEGATIVE_SHARE, POSITIVE_SHARE, skeleton_points
 from sa3d_blender.protocol.errors import CaptureError, PromptError
 
 TASKS = ("fern", "flower", "fortress", "horns_center", "horns_left", "leaves", "orchids", "trex")
-POSITIVE_SHARE, NEGATIVE_SHARE = 0.02, 0.005  # of a skeleton's pixels become points (paper, appendix C)
 LAYOUT = (
     "ROOT/<scene>/{images,poses_bounds.npy}, ROOT/masks/<task>/<target>_mask.png, "
     "ROOT/reference_image/<task>/<reference>.JPG and ROOT/scribbles/<task>/{pos_*,neg_*}.png"
@@ -64,12 +63,8 @@ def _points(
     found: list[tuple[float, float, int]] = []
     for path in paths:
         painted = read_painted(path)
-        line = np.argwhere(skeletonize(painted))
-        if len(line) == 0:
-            continue
-        count = max(1, round(share * len(line)))
         scale_x, scale_y = view.camera.width / painted.shape[1], view.camera.height / painted.shape[0]
-        for row, column in line[rng.permutation(len(line))[:count]]:
+        for row, column in skeleton_points(painted, share, rng):
             found.append(((float(column) + 0.5) * scale_x, (float(row) + 0.5) * scale_y, label))
     return found
 
