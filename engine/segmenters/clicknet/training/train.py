@@ -24,6 +24,7 @@ from engine.segmenters.clicknet.training.compose import Material
 from engine.segmenters.clicknet.training.targets import OTHER_WEIGHT
 from engine.segmenters.clicknet.training.validation import validate
 
+CORRECTIONS = (0.2, 0.25, 0.3, 0.25)  # chances of 0, 1, 2 and 3 clicks after the first prompts
 CHECK_EVERY = 100  # steps between measurements on the validation set, each with a checkpoint
 
 
@@ -35,8 +36,8 @@ class Recipe:
     are drawn more often, as they are still bad when all else is good.
     """
 
-    steps: int = 2200
-    fine_steps: int = 700
+    steps: int = 2000
+    fine_steps: int = 600
     thin_from: int = 600
     side: int = 256
     fine_side: int = 384
@@ -121,7 +122,7 @@ def _step(
             pyramid = backbone(rgb)
         embedding = net.neck(pyramid, rgb)
     each = Embedding(*(level[batch.picture] for level in embedding))
-    corrections = int(rng.choice(4, p=[0.3, 0.3, 0.25, 0.15]))
+    corrections = int(rng.choice(4, p=CORRECTIONS))
     loss = torch.zeros(())
     for turn in range(corrections + 1):
         learnt = turn in (0, corrections)
