@@ -58,7 +58,11 @@ def build_capture(context: Any, description: CaptureDescription | dict[str, Any]
     use_view(scene, first)
     if hasattr(scene, "sa3d"):  # deliver.py builds scenes without the add-on's properties
         scene.sa3d.capture = capture
-    context.view_layer.update()
+    layer = context.view_layer
+    layer.update()
+    for item in layer.objects.selected:
+        item.select_set(False)
+    layer.objects.active = first
     return capture
 
 
@@ -77,6 +81,8 @@ def add_points(points: np.ndarray, colours: np.ndarray | None, collection: Any) 
     placed["sa3d_points"] = True
     placed.hide_render = True
     placed.hide_select = True  # a click in the photo is meant for the photo
+    # Black specks over the photo that one has come to click in: the panel and the Outliner show them when wanted.
+    placed.hide_viewport = True
     collection.objects.link(placed)
     return placed
 

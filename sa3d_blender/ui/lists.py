@@ -9,7 +9,7 @@ import bpy
 __all__ = ["CLASSES"]
 
 KIND_ICONS = {"CLICK": "DOT", "BOX": "SELECT_SET", "SCRIBBLE": "GREASEPENCIL"}
-COLOUR_ICONS = {True: "STRIP_COLOR_04", False: "STRIP_COLOR_01"}  # Blender's green and red
+COLOUR_ICONS = {True: "COLORSET_03_VEC", False: "COLORSET_01_VEC"}  # green and red, in every Blender from 4.2 on
 
 
 class SA3D_UL_objects(bpy.types.UIList):

@@ -47,7 +47,7 @@ class SA3D_PT_capture(_Panel, bpy.types.Panel):
         row = layout.row(align=True)
         row.prop(context.scene.sa3d, "capture", text="", icon="OUTLINER_COLLECTION")
         row.operator("sa3d.import_capture", text="", icon="IMPORT")
-        row.operator("sa3d.remove_capture", text="", icon="X")
+        row.operator("sa3d.remove_capture", text="", icon="TRASH")
         missing = capture.get("sa3d_missing_photos", 0)
         if missing:
             layout.label(text=f"{missing} photos are missing", icon="ERROR")

@@ -31,6 +31,8 @@ def _draw(self: Any, context: Any) -> None:
     for icons, text in hints:
         for icon in icons:
             row.label(text="", icon=icon)
+            if icon.startswith("EVENT_CTRL"):
+                row.separator(factor=1.5)  # its picture is wider than the room for an icon
         row.label(text=text)
         row.separator(factor=2.0)
 
