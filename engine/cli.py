@@ -18,6 +18,7 @@ from rich.table import Table
 from engine.cache import cache_root
 from engine.cli_evaluate import evaluate_app
 from engine.cli_options import (
+    SCALE_HELP,
     AsJson,
     CacheDir,
     CapturePath,
@@ -104,6 +105,7 @@ def segment(
     detector: Annotated[str, typer.Option(help="For --text: auto, a name of `sa3d weights list`, a folder.")] = "auto",
     segmenter: SegmenterName = "auto",
     weights: Annotated[Path | None, typer.Option(help="Weights file of a SAM or a click model.")] = None,
+    scale: Annotated[str | None, typer.Option(help=SCALE_HELP)] = None,
     tau: Annotated[float, typer.Option(callback=share_option, help="Least IoU of an accepted view.")] = 0.5,
     lam: Annotated[
         float | None,
@@ -139,7 +141,9 @@ def segment(
     prompt = UserPrompt(view, points, box_option(box), scribble, mask, words)
     if prompt.is_empty:
         raise typer.BadParameter("give at least one --point, a --box, a --scribble, a --mask or a --text.")
-    lifting = lifting_settings(rule, lam, tau=tau, prompts=prompts, views=views, two_pass=two_pass, boundary=boundary)
+    lifting = lifting_settings(
+        rule, lam, tau=tau, prompts=prompts, views=views, two_pass=two_pass, boundary=boundary, scale=scale
+    )
     request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field)
 
     def work(job: Job) -> dict[str, Any]:
@@ -166,6 +170,7 @@ def correct(
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the latest correction back.")] = False,
     segmenter: Annotated[str | None, typer.Option(help="As for segment (default: the one used there).")] = None,
+    scale: Annotated[str | None, typer.Option(help=SCALE_HELP)] = None,
     device: Device = "auto",
     cache: CacheDir = None,
     memory: Memory = OperatorBudget.memory_mb,
@@ -176,6 +181,8 @@ def correct(
     from engine import api
     from engine.prompts import UserPrompt
 
+    if undo and scale is not None:
+        raise typer.BadParameter("--scale goes with clicks, not with --undo.")
     if undo == bool(point) or (point and view is None):
         raise typer.BadParameter("give --view and at least one --point, or --undo alone.")
     options = api.Options(cache_root(cache), device, 0, OperatorBudget(memory, disk))
@@ -184,7 +191,7 @@ def correct(
         if undo:
             return api.undo_result(result, options, job)
         prompt = UserPrompt(str(view), tuple(point_option(p) for p in point or []))
-        return api.correct_result(result, prompt, options, job, segmenter)
+        return api.correct_result(result, prompt, options, job, segmenter, scale)
 
     def show(report: dict[str, Any]) -> None:
         print(

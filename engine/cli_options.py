@@ -18,6 +18,7 @@ import typer
 from engine.console import ConsoleListener
 from engine.lifting.settings import RULES, LiftingSettings
 from engine.progress import Job
+from engine.segmenters.ranking import SEGMENTERS
 from engine.segmenters.text import TextPrompt
 from sa3d_blender.protocol.errors import Sa3dError
 
@@ -25,7 +26,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 CacheDir = Annotated[Path | None, typer.Option("--cache", help="Cache folder (default: $SA3D_CACHE or the user's).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print a machine-readable result on standard output.")]
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
-SEGMENTER_HELP = "auto, graph-cut, sam-vit-h, sam-vit-l, sam-vit-b, or a click model: PATH/model.json."
+SEGMENTER_HELP = f"{', '.join(SEGMENTERS)}, or a click model: PATH/model.json."
+SCALE_HELP = "Which of the segmenter's masks is meant, such as part (default: the one it scores highest)."
 SegmenterName = Annotated[str, typer.Option(help=SEGMENTER_HELP)]
 Memory = Annotated[int, typer.Option("--memory", min=0, help="Megabytes of memory for ray weights.")]
 Disk = Annotated[int, typer.Option("--disk", min=0, help="Megabytes of the cache for ray weights.")]

@@ -45,6 +45,7 @@ from engine.segment import (
     views_report,
 )
 from engine.segmenters.choose import make_segmenter
+from engine.segmenters.scales import check_scale
 from engine.text_prompts import with_box
 from engine.train import Trained, open_workspace
 from engine.workspace import Workspace
@@ -78,9 +79,11 @@ def segment_capture(
         prompts_for(prompt, view, (view.camera.width, view.camera.height), options.seed)
     else:
         read_drawing(prompt.mask, view)
-    if request.segmenter != "auto" or request.weights is not None:
+    if request.segmenter != "auto" or request.weights is not None or request.lifting.scale is not None:
         # So is a segmenter that isn't there. It is made again later: a large one shouldn't fill memory meanwhile.
-        make_segmenter(request.segmenter, pick_device(options.device).type, options.cache, request.weights)
+        made = make_segmenter(request.segmenter, pick_device(options.device).type, options.cache, request.weights)
+        check_scale(made, request.lifting.scale)
+        del made
     workspace, trained = open_workspace(capture, options, request, job)
     kept = [read_object(each, workspace.voxels, trained.key).stored for each in beside]
     neighbours = [stored.resume(workspace.scene) for stored in kept]
@@ -148,7 +151,12 @@ def mesh_again(folder: Path, options: Options, job: Job, level: float, lam: floa
 
 
 def correct_result(
-    folder: Path, prompt: UserPrompt, options: Options, job: Job, segmenter_name: str | None = None
+    folder: Path,
+    prompt: UserPrompt,
+    options: Options,
+    job: Job,
+    segmenter_name: str | None = None,
+    scale: str | None = None,
 ) -> dict[str, Any]:
     """`sa3d correct`: more clicks in any view of a segmented object; the folder then holds the corrected object.
 
@@ -156,6 +164,7 @@ def correct_result(
 
     Args:
         segmenter_name: as for `segment`; by default the one that the object was segmented with.
+        scale: which of the segmenter's scales the mask of the corrected view is to have (see `correct`).
 
     Raises:
         PromptError: no click, or one outside the photo. StorageError: the folder is no result, or its field is gone.
@@ -168,10 +177,11 @@ def correct_result(
     weights = report["settings"]["weights"] if segmenter_name is None else None
     path = None if weights is None else Path(weights)
     segmenter = make_segmenter(name, pick_device(options.device).type, options.cache, path, job.log)
+    check_scale(segmenter, scale)
     workspace.prepare(job)
     with job.stage("Taking the object up again"):
         lifted = kept.stored.resume(workspace.scene)
-    done = correct(workspace.scene, lifted, view, prompts.points_px, prompts.labels, segmenter, job)
+    done = correct(workspace.scene, lifted, view, prompts.points_px, prompts.labels, segmenter, job, scale)
     job.log(f"Worked out anew: {', '.join(done.touched)}.")
     stored = store(lifted, (*kept.stored.corrections, done))
     entry = {"view": view.stem, "points": [list(p) for p in prompt.points], "touched": list(done.touched)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from jaxtyping import Float
 from scipy import ndimage
@@ -13,26 +15,33 @@ from engine.lifting.lifted import Seed
 from engine.lifting.masks import resample
 from engine.prompts import UserPrompt, prompts_for, read_drawing
 from engine.segmenters.base import Prompts, Segmenter
+from engine.segmenters.scales import check_scale
 from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import PromptError
 
 RIM_PIXELS = 2.0  # of the operator's raster around a mask, in which a depth may be the object's or what lies behind
 
 
-def first_seed(workspace: Workspace, prompt: UserPrompt, segmenter: Segmenter, seed: int) -> Seed:
+def first_seed(
+    workspace: Workspace, prompt: UserPrompt, segmenter: Segmenter, seed: int, scale: str | None = None
+) -> Seed:
     """The 2D mask of the prompted view, at working size, with the clicks that it was made from.
 
     A mask given by the user is taken as it is; its score is None.
 
+    Args:
+        scale: which of the segmenter's scales is meant; by default its score decides.
+
     Raises:
-        PromptError: the prompt names no view, says nothing, or the segmenter finds nothing.
+        PromptError: the prompt names no view, says nothing, the segmenter finds nothing or doesn't know the scale.
     """
     view = workspace.views[find_view(workspace.capture, prompt.view).stem]
     stored = workspace.stored[view.stem]
     if prompt.mask is not None:
         mask = resample(read_drawing(prompt.mask, stored), (view.camera.height, view.camera.width))
         return Seed(view, mask, None, refused=places_refused(workspace, prompt, mask))
-    prompts = prompts_for(prompt, stored, (view.camera.width, view.camera.height), seed)
+    check_scale(segmenter, scale)
+    prompts = replace(prompts_for(prompt, stored, (view.camera.width, view.camera.height), seed), scale=scale)
     segmenter.set_image(workspace.scene.photo(view))
     found = segmenter.predict(prompts)
     if float((found.mask > 0.5).sum()) == 0:

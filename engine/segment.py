@@ -29,6 +29,7 @@ from engine.prompts import UserPrompt, prompts_for, with_clicks
 from engine.results import versions
 from engine.segmenters.base import Segmenter
 from engine.segmenters.choose import make_segmenter
+from engine.segmenters.scales import check_scale
 from engine.text_prompts import with_box
 from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import PromptError
@@ -76,9 +77,10 @@ def segment(
         request.segmenter, pick_device(options.device).type, options.cache, request.weights, job.log
     )
     job.log(f"2D segmenter: {segmenter.name}.")
+    check_scale(segmenter, request.lifting.scale)
     workspace.prepare(job)
     with job.stage("Segmenting the prompted view"):
-        seed = first_seed(workspace, clicked, segmenter, options.seed)
+        seed = first_seed(workspace, clicked, segmenter, options.seed, request.lifting.scale)
     lifted = lift(workspace.scene, [seed], segmenter, request.lifting, job, beside)[0]
     misclassified = None
     if request.lifting.two_pass:

@@ -97,6 +97,8 @@ def one_line(result: Result) -> str:
         ({"capture": "/no/such/capture"}, "There is no capture"),
         ({"view": "999.png"}, "has no view '999.png'"),
         ({"segmenter": "magic"}, "magic"),
+        ({"segmenter": "graph-cut", "scale": "part"}, "graph-cut can't tell scales apart"),
+        ({"segmenter": "clicknet", "scale": "crumb"}, "Choose one of: part, object, group."),
         ({"quality": "splendid"}, "Choose one of: draft, good, best."),
         ({"point": "500,5"}, "outside"),
         ({"device": "abacus"}, "Choose auto, cpu, cuda or mps."),
@@ -151,6 +153,7 @@ def test_what_the_words_say_reaches_the_api(sa3d, tiny_capture, tmp_path, monkey
     words = ["--point", "10,20", "--point", "1.5,2,0", "--box", "1,2,30,40", "--tau", "0.7", "--lambda", "0.3"]
     words += ["--two-pass", "--boundary", "--beside", "a", "--beside", "b", "--memory", "100", "--disk", "200"]
     words += ["--prompts", "5", "--views", "0.5", "--seed", "7", "--device", "cpu", "--quality", "good", "--json"]
+    words += ["--scale", "part"]
     result = sa3d(*segment_words(tiny_capture, tmp_path / "out", *words))
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == {"accepted": 3, "weights": "w.pth", "out": str(tmp_path / "out")}
@@ -161,6 +164,7 @@ def test_what_the_words_say_reaches_the_api(sa3d, tiny_capture, tmp_path, monkey
     assert prompt.box == (1.0, 2.0, 30.0, 40.0)
     lifting = request.lifting
     assert (lifting.tau, lifting.lam, lifting.prompts, lifting.views) == (0.7, 0.3, 5, 0.5)
+    assert lifting.scale == "part"
     assert lifting.two_pass
     assert lifting.boundary
     assert request.quality == "good"
@@ -183,7 +187,13 @@ def test_the_papers_rule_brings_its_own_lambda_unless_another_is_given(sa3d, tin
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["--view", "000.png"], ["--point", "1,2"], ["--undo", "--view", "000.png", "--point", "1,2"]],
+    [
+        [],
+        ["--view", "000.png"],
+        ["--point", "1,2"],
+        ["--undo", "--view", "000.png", "--point", "1,2"],
+        ["--undo", "--scale", "part"],
+    ],
     ids=lambda words: " ".join(words) or "nothing",
 )
 def test_a_correction_wants_a_view_and_points_or_undo_alone(sa3d, tmp_path, words):

@@ -61,6 +61,9 @@ def variants(table: str, base: LiftingSettings) -> dict[str, LiftingSettings | N
     rows["ours + boundary graph cut"] = replace(ours, boundary=True)
     rows["ours + boxes"] = replace(ours, boxes=True)
     rows["ours + two passes"] = replace(ours, two_pass=True)
+    rows["ours + candidate by agreement"] = replace(ours, agreement=True)
+    rows["ours + clicked parts only"] = replace(ours, clicked_parts=True)
+    rows["ours + votes by score"] = replace(ours, scored=True)
     return rows
 
 

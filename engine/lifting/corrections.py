@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from engine.captures.capture import View
+from engine.lifting.asking import ask
 from engine.lifting.geometry import surface_points
 from engine.lifting.lifted import Lifted, Marks, ViewResult
 from engine.lifting.loop import LEAST_PIXELS, render_objects, rendered_mask, visit, vote
-from engine.lifting.masks import MaskCrop, resample
+from engine.lifting.masks import resample
 from engine.lifting.order import views_outward
 from engine.lifting.projection import ViewOperator
 from engine.lifting.prompting import away_from, select_points
@@ -64,6 +65,7 @@ def correct(
     labels: Int[np.ndarray, " n"],
     segmenter: Segmenter,
     job: Job,
+    scale: str | None = None,
 ) -> Correction:
     """Puts right what one view shows of an object, and asks again those other views that say otherwise.
 
@@ -73,6 +75,8 @@ def correct(
 
     Args:
         points_px: the new prompts, in pixels of the view's camera; ``labels`` 1 = the object, 0 = not the object.
+        scale: which of the segmenter's scales is meant in this view; by default the one that heeds most of the clicks,
+            and of those the one nearest to the mask so far (with ``agreement``, else the settings' one).
 
     Raises:
         PromptError: there is no prompt. LiftingError: nothing of the object would be left.
@@ -84,12 +88,12 @@ def correct(
     operator = scene.operator_of(view)
     raster = operator.opacity.shape
     rendered = render_objects(operator, [lifted], lifted.settings).mask(0)
-    result = _prompted_again(scene, lifted, view, points_px, labels, segmenter)
+    result = _prompted_again(scene, lifted, view, points_px, labels, segmenter, scale)
     assert result.mask is not None
     mask = result.mask.dense()
-    scale = np.array([raster[1] / view.camera.width, raster[0] / view.camera.height], np.float32)
+    to_raster = np.array([raster[1] / view.camera.width, raster[0] / view.camera.height], np.float32)
     marks = marks_of_change(
-        rendered, mask > 0.5, points_px * scale, labels, surface_points(operator.camera, operator.depth)
+        rendered, mask > 0.5, points_px * to_raster, labels, surface_points(operator.camera, operator.depth)
     )
     marks_before = lifted.marks
     vote(scene, lifted, view, result)
@@ -138,6 +142,7 @@ def _prompted_again(
     points_px: Float[np.ndarray, "n 2"],
     labels: Int[np.ndarray, " n"],
     segmenter: Segmenter,
+    scale: str | None,
 ) -> ViewResult:
     """The view's mask from what the user has said there, now and before, and from the mask it has."""
     operator = scene.operator_of(view)
@@ -151,9 +156,9 @@ def _prompted_again(
         hint = np.clip(render_objects(operator, [lifted], lifted.settings).confidence[..., 0], 0, 1)
     photo = scene.photo(view)
     segmenter.set_image(photo)
-    found = segmenter.predict(_guided(operator, view, points, kinds, hint, lifted))
-    mask = MaskCrop.of(resample(found.mask, operator.opacity.shape))
-    return ViewResult("prompted", 1.0, found.score, mask, points, kinds)
+    prompts = replace(_guided(operator, view, points, kinds, hint, lifted), scale=scale)
+    mask, score = ask(segmenter, prompts, lifted.settings, hint > 0.5, clicks=Prompts(points, kinds))
+    return ViewResult("prompted", 1.0, score, mask, points, kinds)
 
 
 def _guided(
@@ -195,9 +200,10 @@ def _reminded(scene: Scene, lifted: Lifted, view: View, before: ViewResult, segm
     points = np.concatenate([before.points_px, marked * scale])
     labels = np.concatenate([before.labels, lifted.marks.labels[which]])
     assert before.mask is not None
-    found = segmenter.predict(_guided(operator, view, points, labels, before.mask.dense(), lifted))
-    mask = MaskCrop.of(resample(found.mask, raster))
-    return ViewResult("prompted", 1.0, found.score, mask, before.points_px, before.labels)
+    hint = before.mask.dense()
+    prompts = _guided(operator, view, points, labels, hint, lifted)
+    mask, score = ask(segmenter, prompts, lifted.settings, hint > 0.5, clicks=Prompts(points, labels))
+    return ViewResult("prompted", 1.0, score, mask, before.points_px, before.labels)
 
 
 def marks_of_change(

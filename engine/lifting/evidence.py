@@ -25,6 +25,7 @@ from engine.lifting.projection import ViewOperator
 from engine.lifting.voxels import SparseVoxels
 
 SEEN = 0.02  # F + B below this: no pixel has looked at the voxel (a pixel that stops there hands it up to 1)
+LEAST = 2.0**-19  # of a voxel in a contribution: what is less, by a small weight, is nothing (see `Evidence`)
 LEAST_FOREGROUND = 0.01  # F of a voxel that any lambda may make the object's: a hundredth of one pixel over all views
 
 
@@ -47,7 +48,9 @@ def contribution_of(
     With a ``weight`` the view counts as so many.
     """
     foreground, seen = operator.back_project_mask(mask), operator.looked if looked is None else looked
-    return Contribution(foreground, seen) if weight == 1 else Contribution(foreground.times(weight), seen.times(weight))
+    if weight == 1:
+        return Contribution(foreground, seen)
+    return Contribution(foreground.times(weight, LEAST), seen.times(weight, LEAST))
 
 
 class Evidence:

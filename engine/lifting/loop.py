@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from engine.captures.capture import View
+from engine.lifting.asking import ask
 from engine.lifting.evidence import Evidence, contribution_of
 from engine.lifting.geometry import surface_points
 from engine.lifting.lifted import Lifted, Marks, Seed, Verdict, ViewResult
@@ -36,6 +37,7 @@ from sa3d_blender.protocol.errors import LiftingError
 log = logging.getLogger(__name__)
 
 LEAST_PIXELS = 12  # of a rendered mask: with fewer the object does not show in that view
+SCORE_STEPS = 8  # a power of two
 UNKNOWN = 0.5  # of the hint where no accepted view has looked: neither object nor background
 
 
@@ -102,9 +104,19 @@ def vote(scene: Scene, lifted: Lifted, view: View, result: ViewResult) -> None:
     lifted.views[view.stem] = result
     if result.votes and result.mask is not None:
         operator, looked = scene.operator_of(view), scene.looked_of(view)
-        weight = lifted.settings.trust if result.verdict == "prompted" else 1.0
+        weight = lifted.settings.trust if result.verdict == "prompted" else _weight(lifted.settings, result.score)
         contribution = contribution_of(operator, result.mask.dense(), looked, weight)
         lifted.evidence.put(view.stem, contribution)
+
+
+def _weight(settings: LiftingSettings, score: float | None) -> float:
+    """How much a mask counts that the segmenter itself expects to have the IoU ``score``.
+
+    In steps of one eighth, the least of which is one: such weights keep sums of evidence exact.
+    """
+    if not settings.scored or score is None or not np.isfinite(score):
+        return 1.0
+    return float(np.clip(round(SCORE_STEPS * score), 1, SCORE_STEPS)) / SCORE_STEPS
 
 
 def _ordered(scene: Scene, lifted: Lifted) -> list[View]:
@@ -212,12 +224,13 @@ def visit(scene: Scene, view: View, objects: Sequence[Lifted], segmenter: Segmen
             segmenter.set_image(photo)
             photo_is_set = True
         scaled = _at_size(prompts, operator.opacity.shape, photo.rgb.shape[:2])
-        found = segmenter.predict(scaled)
-        mask = MaskCrop.of(resample(found.mask, operator.opacity.shape))
         known = None if settings.rule == "paper" else rendered.known[..., k] > 0.5
+        marked, which = visible_points(operator, lifted.marks.points)
+        said = _at_size(Prompts(marked, lifted.marks.labels[which]), operator.opacity.shape, photo.rgb.shape[:2])
+        mask, score = ask(segmenter, scaled, lifted.settings, rendered.mask(k), known, said)
         iou = soft_iou(mask.dense(), rendered.mask(k).astype(np.float32), known)
         verdict: Verdict = "accepted" if iou >= settings.tau else "rejected"
-        vote(scene, lifted, view, ViewResult(verdict, iou, found.score, mask, scaled.points_px, scaled.labels))
+        vote(scene, lifted, view, ViewResult(verdict, iou, score, mask, scaled.points_px, scaled.labels))
 
 
 def prompts_in(

@@ -33,8 +33,15 @@ class LiftingSettings:
       (appendix B).
     - ``spread``: where hardly any view votes, the object goes on in voxels that none has looked at, along surfaces of
       one colour.
+    - ``agreement``: where the segmenter offers several masks (part, object, group), the one that agrees best with the
+      rendered mask is taken, not the one it scores highest. Without, ``scale`` is asked for in every view.
+    - ``clicked_parts``: parts of a 2D mask that hold no positive point and that the rendered mask doesn't know of are
+      left out.
+    - ``scored``: a view votes with the weight of the segmenter's own estimate of its mask, in steps of one eighth.
     - ``boundary``: a graph cut on the voxels moves the object's surface to edges of colour, normal and density. Off: it
       gives some objects a little and costs others as much (see boundary.py).
+
+    ``scale`` is the one that the user asked the segmenter for (see `Segmenter.scales`), None for its own choice.
     """
 
     lam: float = 1.0
@@ -53,6 +60,10 @@ class LiftingSettings:
     two_pass: bool = False
     boundary: bool = False
     spread: bool = True
+    agreement: bool = False
+    clicked_parts: bool = False
+    scored: bool = False
+    scale: str | None = None
 
 
 # The method exactly as published: its constants, its rule V > 0, its order, and none of what we added.

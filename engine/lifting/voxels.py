@@ -102,9 +102,10 @@ class SparseVoxels:
         where = np.minimum(np.searchsorted(self.index, index), len(self.index) - 1)
         return np.where(self.index[where] == index, self.values[where], np.float32(0))
 
-    def times(self, factor: float) -> SparseVoxels:
-        """All values times a factor."""
-        return SparseVoxels(self.index, self.values * np.float32(factor))
+    def times(self, factor: float, least: float = 0.0) -> SparseVoxels:
+        """All values times a factor; 0 where that gives less than ``least``."""
+        values = self.values * np.float32(factor)
+        return SparseVoxels(self.index, np.where(values >= least, values, np.float32(0)))
 
     @property
     def nbytes(self) -> int:

@@ -8,19 +8,13 @@ from pathlib import Path
 from engine.segmenters.base import Segmenter
 from engine.segmenters.click_model import is_click_model, make_click_model
 from engine.segmenters.graph_cut import GraphCutSegmenter
+from engine.segmenters.ranking import CLICKNET, GRAPH_CUT, RANKING, SEGMENTERS
 from engine.segmenters.weights import WEIGHTS, find_weights, load_state_dict, verify_weights
 from sa3d_blender.protocol.errors import Sa3dError, SegmenterError
 
 __all__ = ["RANKING", "SEGMENTERS", "at_hand", "make_segmenter"]
 
-CLICKNET = "clicknet"
 CLICKNET_WEIGHTS = Path(__file__).parent / CLICKNET / "clicknet.safetensors"
-
-# Best first: the order in which "auto" takes what is at hand. The order among the SAMs is that of their published
-# one-click accuracy (Kirillov et al. 2023: H, L, B; Zhang et al. 2023 for MobileSAM), as none of their weights could be
-# loaded where this was written; `sa3d evaluate segmenters` tells on a machine that has them.
-RANKING = (*WEIGHTS, CLICKNET, GraphCutSegmenter.name)
-SEGMENTERS = ("auto", *RANKING)
 
 Log = Callable[[str], None]
 
@@ -50,7 +44,7 @@ def make_segmenter(
         if weights_path is None:
             return _best_at_hand(device, cache_dir, log)
         return make_segmenter(_named_by(weights_path), device, cache_dir, weights_path, log, allow_unlisted)
-    if name == GraphCutSegmenter.name:
+    if name == GRAPH_CUT:
         if weights_path is not None:
             raise SegmenterError("The segmenter graph-cut has no weights.", "Leave the weights out, or choose a SAM.")
         return GraphCutSegmenter()
@@ -70,7 +64,7 @@ def at_hand(cache_dir: Path | None = None) -> tuple[str, ...]:
     return tuple(
         name
         for name in RANKING
-        if name == GraphCutSegmenter.name
+        if name == GRAPH_CUT
         or (CLICKNET_WEIGHTS.is_file() if name == CLICKNET else find_weights(name, None, cache_dir) is not None)
     )
 

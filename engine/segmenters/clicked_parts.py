@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from engine.segmenters.base import Photo, Prediction, Prompts, Segmenter
@@ -14,14 +14,21 @@ __all__ = ["OnlyClicked", "clicked_parts", "only_clicked"]
 
 _EIGHT = np.ones((3, 3), bool)  # a part goes on across a corner
 _LEVEL = 0.5
+_MOSTLY = 0.5  # share of a part
 _RIM = 2  # pixels around a part that is left out: its soft edge goes with it
 
 
-def clicked_parts(mask: Float[np.ndarray, "h w"], prompts: Prompts) -> Float[np.ndarray, "h w"]:
+def clicked_parts(
+    mask: Float[np.ndarray, "h w"], prompts: Prompts, shown: Bool[np.ndarray, "h w"] | None = None
+) -> Float[np.ndarray, "h w"]:
     """``mask`` with 0 wherever it exceeds one half in a connected part that holds no positive click.
 
     The mask stays as it is where there is no positive click (a box alone), or where none of them lies on it: then
     nothing tells which part is meant.
+
+    Args:
+        shown: where the object is known to show: a part that lies there for the most part stays without a click, as
+            what stands before an object may cut it in two.
     """
     parts, count = ndimage.label(mask > _LEVEL, _EIGHT)
     clicks = np.asarray(prompts.points_px)[np.asarray(prompts.labels) == 1].reshape(-1, 2)
@@ -31,6 +38,8 @@ def clicked_parts(mask: Float[np.ndarray, "h w"], prompts: Prompts) -> Float[np.
     rows = np.clip(clicks[:, 1].astype(int), 0, mask.shape[0] - 1)
     held = np.zeros(count + 1, bool)
     held[parts[rows, columns]] = True
+    if shown is not None:
+        held |= ndimage.mean(shown, parts, np.arange(count + 1)) > _MOSTLY
     held[0] = False
     if not held.any():
         return mask
@@ -40,10 +49,10 @@ def clicked_parts(mask: Float[np.ndarray, "h w"], prompts: Prompts) -> Float[np.
     return np.where(near | lost, np.float32(0), mask)
 
 
-def only_clicked(found: Prediction, prompts: Prompts) -> Prediction:
-    """The prediction and all its candidates, each with its clicked parts only."""
-    candidates = tuple(replace(each, mask=clicked_parts(each.mask, prompts)) for each in found.candidates)
-    return replace(found, mask=clicked_parts(found.mask, prompts), candidates=candidates)
+def only_clicked(found: Prediction, prompts: Prompts, shown: Bool[np.ndarray, "h w"] | None = None) -> Prediction:
+    """The prediction and all its candidates, each with its clicked parts only (see `clicked_parts`)."""
+    candidates = tuple(replace(each, mask=clicked_parts(each.mask, prompts, shown)) for each in found.candidates)
+    return replace(found, mask=clicked_parts(found.mask, prompts, shown), candidates=candidates)
 
 
 class OnlyClicked:

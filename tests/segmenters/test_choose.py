@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 
 from engine.segmenters import choose
 from engine.segmenters.choose import RANKING, SEGMENTERS, at_hand, make_segmenter
+from engine.segmenters.clicknet.segmenter import ClickNetSegmenter
+from engine.segmenters.graph_cut import GraphCutSegmenter
 from engine.segmenters.weights import WEIGHTS
 from sa3d_blender.protocol.errors import SegmenterError, StorageError
 
@@ -50,8 +52,6 @@ def test_auto_prefers_the_learned_one_that_comes_along_to_the_graph_cut(tmp_path
 
 
 def choose_made(path: Path):
-    from engine.segmenters.clicknet.segmenter import ClickNetSegmenter
-
     return ClickNetSegmenter(path)
 
 
@@ -101,5 +101,5 @@ def test_unknown_names_are_refused_with_the_list():
 
 
 def test_auto_and_every_ranked_name_can_be_asked_for():
-    assert SEGMENTERS == ("auto", *RANKING)
-    assert set(WEIGHTS) < set(RANKING)
+    assert ("auto", *RANKING) == SEGMENTERS
+    assert set(RANKING) == {*WEIGHTS, ClickNetSegmenter.name, GraphCutSegmenter.name}
