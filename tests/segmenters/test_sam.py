@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -121,8 +122,7 @@ def test_a_cached_embedding_gives_the_same_mask_without_encoding(tiny_sam, photo
     prompts = points((40.5, 30.0, 1))
     first = SamSegmenter("tiny", tiny_sam, cache_dir=tmp_path, weights_sha256="abc")
     first.set_image(photo)
-    files = list((tmp_path / "embeddings").iterdir())
-    assert [file.suffix for file in files] == [".safetensors"]
+    assert len(list((tmp_path / "embeddings").glob("*/*.safetensors"))) == 1
 
     def must_not_run(*args):
         raise AssertionError("encoded although cached")
@@ -141,7 +141,7 @@ def test_a_cached_embedding_gives_the_same_mask_without_encoding(tiny_sam, photo
 def test_other_weights_do_not_use_the_cached_embedding(tiny_sam, photo, tmp_path):
     for digest in ("abc", "def"):
         SamSegmenter("tiny", tiny_sam, cache_dir=tmp_path, weights_sha256=digest).set_image(photo)
-    assert len(list((tmp_path / "embeddings").iterdir())) == 2
+    assert len(list((tmp_path / "embeddings").glob("*/*.safetensors"))) == 2
 
 
 def test_a_damaged_cached_embedding_is_made_again_and_said_in_the_log(tiny_sam, photo, tmp_path):
@@ -149,12 +149,98 @@ def test_a_damaged_cached_embedding_is_made_again_and_said_in_the_log(tiny_sam, 
     segmenter = SamSegmenter("tiny", tiny_sam, cache_dir=tmp_path, weights_sha256="abc", log=lines.append)
     segmenter.set_image(photo)
     before = segmenter.predict(prompts).mask
-    (file,) = (tmp_path / "embeddings").iterdir()
+    (file,) = (tmp_path / "embeddings").glob("*/*.safetensors")
     file.write_bytes(file.read_bytes()[:100])
     segmenter.set_image(photo)
     assert len(lines) == 1
     assert "damaged" in lines[0]
     assert np.array_equal(before, segmenter.predict(prompts).mask)
+
+
+def test_the_three_masks_are_told_apart_by_size(tiny_sam, photo):
+    segmenter = SamSegmenter("tiny", tiny_sam)
+    segmenter.set_image(photo)
+    found = segmenter.predict(points((40.5, 30.0, 1)))
+    assert [candidate.scale for candidate in found.candidates] == ["sub-part", "part", "whole"]
+    areas = [(candidate.mask > 0.5).sum() for candidate in found.candidates]
+    assert areas == sorted(areas)
+    best = max(found.candidates, key=lambda candidate: candidate.score)
+    assert np.array_equal(found.mask, best.mask) and found.score == best.score
+
+
+@pytest.mark.parametrize("place, scale", list(enumerate(["sub-part", "part", "whole"])))
+def test_a_scale_can_be_asked_for(tiny_sam, photo, place, scale):
+    segmenter = SamSegmenter("tiny", tiny_sam)
+    segmenter.set_image(photo)
+    found = segmenter.predict(replace(points((40.5, 30.0, 1)), scale=scale))
+    assert np.array_equal(found.mask, found.candidates[place].mask)
+
+
+def test_an_unknown_scale_is_refused(tiny_sam, photo):
+    segmenter = SamSegmenter("tiny", tiny_sam)
+    segmenter.set_image(photo)
+    with pytest.raises(PromptError, match="sub-part, part, whole"):
+        segmenter.predict(replace(points((40.5, 30.0, 1)), scale="group"))
+
+
+def test_a_batch_gives_the_masks_of_segment_anything(tiny_sam, tmp_path):
+    random = np.random.default_rng(5)
+    photos = [Photo(random.random((60, 90, 3), dtype=np.float32), key=f"photo {k}") for k in range(3)]
+    segmenter = SamSegmenter("tiny", tiny_sam, cache_dir=tmp_path, weights_sha256="abc")
+    segmenter.encode(photos)
+    assert all(segmenter.is_encoded(photo) for photo in photos)
+    plain = SamSegmenter("tiny", tiny_sam)
+    for one, features in zip(photos, plain._encode(photos), strict=True):
+        plain.set_image(one)
+        assert torch.allclose(plain._predictor.features, features, atol=1e-5)
+        mask, _ = reference(tiny_sam, one, point_coords=np.array([[40.5, 30.0]]), point_labels=np.array([1]))
+        assert np.abs(plain.predict(points((40.5, 30.0, 1))).mask - mask).max() < 1e-4
+
+
+def test_too_many_photos_for_the_memory_are_encoded_half_at_a_time(tiny_sam, monkeypatch):
+    random = np.random.default_rng(6)
+    photos = [Photo(random.random((60, 90, 3), dtype=np.float32)) for _ in range(3)]
+    lines: list[str] = []
+    segmenter = SamSegmenter("tiny", tiny_sam, log=lines.append)
+    whole = segmenter._encode(photos)
+    forward = tiny_sam.image_encoder.forward
+
+    def small(square):
+        if len(square) > 1:
+            raise torch.OutOfMemoryError("too much")
+        return forward(square)
+
+    monkeypatch.setattr(tiny_sam.image_encoder, "forward", small)
+    halves = segmenter._encode(photos)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(whole, halves, strict=True))
+    assert "half as many" in lines[0]
+
+
+def test_a_photo_too_large_for_the_memory_is_one_sentence(tiny_sam, photo, monkeypatch):
+    def never(square):
+        raise torch.OutOfMemoryError("too much")
+
+    monkeypatch.setattr(tiny_sam.image_encoder, "forward", never)
+    with pytest.raises(SegmenterError, match="could not encode"):
+        SamSegmenter("tiny", tiny_sam).set_image(photo)
+
+
+def test_a_real_vit_b_gives_the_masks_of_segment_anything():
+    """The published architecture at full size, with random weights: points, box and mask at once."""
+    torch.manual_seed(1)
+    model = build_sam("vit_b")
+    photo = Photo(np.random.default_rng(4).random((48, 64, 3), dtype=np.float32))
+    hint = np.zeros((48, 64), np.float32)
+    hint[10:30, 20:50] = 1
+    box = np.array([15, 8, 55, 40], np.float32)
+    at, labels = np.array([[30.0, 20.0], [5.0, 5.0]], np.float32), np.array([1, 0])
+    segmenter = SamSegmenter("sam-vit-b", model)
+    segmenter.set_image(photo)
+    found = segmenter.predict(Prompts(at, labels, box, hint))
+    given = {"point_coords": at, "point_labels": labels, "box": box, "mask_input": low_res_logits(hint, 1024, 256)}
+    mask, score = reference(model, photo, **given)
+    assert np.abs(found.mask - mask).max() < 1e-4
+    assert found.score == pytest.approx(np.clip(score, 0, 1), abs=1e-5)
 
 
 def test_without_a_photo_it_refuses(tiny_sam):

@@ -19,8 +19,9 @@ from engine.segmenters.clicknet.network import SCALES, ClickNet, Decoded, Embedd
 from engine.segmenters.clicknet.prompt_maps import PromptTensors
 from engine.segmenters.embeddings import EmbeddingStore
 from engine.segmenters.prompts import check_photo, check_prompts
+from engine.segmenters.scales import check_scale
 from engine.segmenters.weights import file_sha256
-from sa3d_blender.protocol.errors import PromptError, SegmenterError
+from sa3d_blender.protocol.errors import SegmenterError
 
 SHIPPED = Path(__file__).parent / "clicknet.safetensors"
 LONGEST = 512  # pixels of the photo's longer side as the network sees it
@@ -86,10 +87,8 @@ class ClickNetSegmenter:
         if self._embedding is None:
             raise SegmenterError("No photo has been set.", "Call set_image before predict.")
         height, width = self._size
-        scale = prompts.scale
-        if scale is not None and scale not in SCALES:
-            raise PromptError(f'clicknet knows no scale "{scale}".', f"Choose one of: {', '.join(SCALES)}.")
-        prompts = check_prompts(prompts, height, width)
+        check_scale(self, prompts.scale)
+        scale, prompts = prompts.scale, check_prompts(prompts, height, width)
         with torch.inference_mode():
             decoded: Decoded = self._net.decoder(self._embedding, self._tensors(prompts))
             inner = _network_size(height, width)
