@@ -21,20 +21,28 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from engine.lifting.projection import ViewOperator
+from engine.lifting.projection import LEAST_EVIDENCE, ViewOperator
 from engine.lifting.voxels import SparseVoxels
 
 SEEN = 0.02  # F + B below this: no pixel has looked at the voxel (a pixel that stops there hands it up to 1)
-LEAST = 2.0**-19  # of a voxel in a contribution: what is less, by a small weight, is nothing (see `Evidence`)
 LEAST_FOREGROUND = 0.01  # F of a voxel that any lambda may make the object's: a hundredth of one pixel over all views
 
 
 @dataclass(frozen=True)
 class Contribution:
-    """What one view's mask m says: ``foreground`` is A^T m, ``looked`` A^T 1 (shared by all objects)."""
+    """What one view's mask m says: ``foreground`` is w A^T m, ``looked`` A^T 1 (shared by all objects).
+
+    The view counts as ``weight`` (w) many.
+    """
 
     foreground: SparseVoxels
     looked: SparseVoxels
+    weight: float = 1.0
+
+    @property
+    def weighted_looked(self) -> SparseVoxels:
+        """w A^T 1, made when it is asked for: it isn't shared."""
+        return self.looked if self.weight == 1 else self.looked.times(self.weight, LEAST_EVIDENCE)
 
 
 def contribution_of(
@@ -48,9 +56,9 @@ def contribution_of(
     With a ``weight`` the view counts as so many.
     """
     foreground, seen = operator.back_project_mask(mask), operator.looked if looked is None else looked
-    if weight == 1:
-        return Contribution(foreground, seen)
-    return Contribution(foreground.times(weight, LEAST), seen.times(weight, LEAST))
+    if weight != 1:
+        foreground = foreground.times(weight, LEAST_EVIDENCE)
+    return Contribution(foreground, seen, weight)
 
 
 class Evidence:
@@ -83,7 +91,7 @@ class Evidence:
         return contribution
 
     def _add(self, contribution: Contribution, sign: float) -> None:
-        foreground, looked = contribution.foreground, contribution.looked
+        foreground, looked = contribution.foreground, contribution.weighted_looked
         self._foreground[foreground.index] += sign * foreground.values
         now = self._looked[looked.index] + sign * looked.values
         self._looked[looked.index] = now

@@ -144,7 +144,7 @@ class Lifted:
         if first is None:
             return np.zeros(len(support.index), bool)
         shown = first.foreground.at(support.index)
-        looked = first.looked.at(support.index)
+        looked = first.weighted_looked.at(support.index)
         return (shown > ANCHOR * self.settings.trust) & (2 * shown > looked)
 
     def probability(self) -> Float[np.ndarray, " n"]:

@@ -190,6 +190,10 @@ def test_a_view_votes_with_its_score_in_eighths(stage, score, weight):
     vote(scene, lifted, view, ViewResult("accepted", 0.9, score, crop))
     full = stage.operators[view.stem].back_project_mask(crop.dense()).scatter(stage.voxels.count)
     np.testing.assert_allclose(lifted.evidence.foreground - before, weight * full, atol=1e-5)
+    both = stage.operators[start.stem].looked.scatter(stage.voxels.count) * settings.trust
+    both = both + weight * stage.operators[view.stem].looked.scatter(stage.voxels.count)
+    np.testing.assert_allclose(lifted.evidence.foreground + lifted.evidence.background, both, atol=1e-4)
+    assert lifted.evidence.contributions[view.stem].looked is scene.looked_of(view)  # not a copy for each object
     lifted.evidence.remove(view.stem)
     np.testing.assert_array_equal(lifted.evidence.foreground, before)  # to the last bit
 
