@@ -12,6 +12,7 @@ from engine.fields.training import PRESETS
 from engine.lifting.settings import RULES, LiftingSettings
 from engine.results import versions
 from engine.segmenters.choose import SEGMENTERS
+from engine.segmenters.clicknet.segmenter import ClickNetSegmenter
 from engine.segmenters.graph_cut import GraphCutSegmenter
 from engine.segmenters.weights import DETECTORS, WEIGHTS, list_weights
 from sa3d_blender.protocol.errors import Sa3dError
@@ -53,8 +54,13 @@ def _segmenter(name: str, states: dict[str, Any]) -> dict[str, Any]:
     """``scales`` is None where only the loaded model knows them; `prompt` and `prepare_view` say them then."""
     if name in WEIGHTS:
         return {"name": name, "scales": None, **_weights(states[name])}
-    scales: tuple[str, ...] | None = GraphCutSegmenter.scales if name == GraphCutSegmenter.name else None
-    return {"name": name, "ready": True, "state": "built in", "scales": scales, "about": "", "licence": "", "size": 0}
+    built_in = {each.name: each.scales for each in (GraphCutSegmenter, ClickNetSegmenter)}
+    return {"name": name, "ready": True, "state": "built in", "scales": built_in.get(name)} | {
+        "about": "",
+        "licence": "",
+        "size": 0,
+        "bytes_there": 0,
+    }
 
 
 def _weights(state: Any) -> dict[str, Any]:

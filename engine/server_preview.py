@@ -12,7 +12,7 @@ import numpy as np
 
 from engine import api
 from engine.captures.capture import Capture, View
-from engine.captures.images import photo_key
+from engine.captures.images import working_key
 from engine.captures.load import find_view, load_capture
 from engine.devices import pick_device
 from engine.options import Options
@@ -109,7 +109,7 @@ class Previewer:
             self._photo = None  # a failure in between leaves nothing wrong behind
             camera, image = working_photo(view, side)
             job.check()
-            segmenter.set_image(Photo(over_white(image), key=f"{photo_key(view.image_path)}-{side}"))
+            segmenter.set_image(Photo(over_white(image), key=working_key(view.image_path, side)))
             self._photo, self._size = mark, (camera.width, camera.height)
         return segmenter
 

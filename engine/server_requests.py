@@ -16,6 +16,7 @@ from sa3d_blender.protocol.messages import Request
 if TYPE_CHECKING:  # torch takes seconds to load, and the first frame shouldn't wait for it
     from engine.options import Options, SegmentOptions
     from engine.prompts import UserPrompt
+    from engine.server_live import LiveShapes
     from engine.server_preview import Previewer, PreviewRequest
 
 __all__ = ["request_kinds"]
@@ -42,6 +43,7 @@ def request_kinds(device: str = "auto", cache: Path | None = None) -> Mapping[st
         "correct": Kind(asked.correct, long=True),
         "undo": Kind(asked.undo, long=True),
         "mesh": Kind(asked.mesh, long=True),
+        "shape": Kind(asked.shape),
         "weights_list": Kind(asked.weights_list),
         "weights_get": Kind(asked.weights_get, long=True),
         "weights_remove": Kind(asked.weights_remove),
@@ -51,11 +53,12 @@ def request_kinds(device: str = "auto", cache: Path | None = None) -> Mapping[st
 
 
 class _Requests:
-    """The requests' work, with what is kept from one to the next: the segmenter of the latest preview."""
+    """The requests' work, with what is kept from one to the next: the latest preview's segmenter, the latest object."""
 
     def __init__(self, device: str, cache: Path | None) -> None:
         self._device, self._cache = device, cache
         self._previewer: Previewer | None = None
+        self._shapes: LiveShapes | None = None
 
     def info(self, request: Request, job: ServedJob) -> Answer:
         from engine.server_info import capabilities
@@ -172,6 +175,18 @@ class _Requests:
         body.done()
         path = api.mesh_again(folder, options, job, level, lam, out)
         return Answer({"mesh": path, "result": folder, "seconds": job.timings}, {"glb": _bytes_of(path)})
+
+    def shape(self, request: Request, job: ServedJob) -> Answer:
+        from engine.server_live import LiveShapes
+
+        body = Body(request)
+        folder = body.path("result")
+        level, lam = body.number("level", 0.5, 0.01, 0.99), body.number("lambda", None, 0.0, 1000.0)
+        options = self._options(body, budget=True)
+        body.done()
+        if self._shapes is None:
+            self._shapes = LiveShapes()
+        return self._shapes.shape(folder, lam, level, options, job)
 
     def weights_list(self, request: Request, job: ServedJob) -> Answer:
         from engine.segmenters.weights import list_weights

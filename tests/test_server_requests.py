@@ -244,6 +244,7 @@ def test_a_painted_mask_and_a_scribble_come_as_arrays(ask, refused, tiny_capture
         ("undo", {"result": "/no/such"}, "storage", "report.json"),
         ("mesh", {"result": "/no/such", "lambda": -1}, "protocol", "lambda"),
         ("mask", {"result": "/no/such", "view": "004"}, "storage", "mask"),
+        ("shape", {"result": "/no/such"}, "storage", "report.json"),
         ("weights_get", {"name": "sam-9"}, "segmenter", "sam-9"),
     ],
 )
@@ -312,6 +313,20 @@ def test_from_a_click_to_a_mesh_that_grows_is_corrected_and_put_back(
 
     grown = ask("mesh", {"result": str(out), "lambda": 0.2, "out": str(tmp_path / "grown.glb")})
     assert _volume(array(grown, "glb")) > _volume(array(done, "glb"))
+
+    # the slider: rough, of the same place and size, and fast once the object is in memory
+    volumes = []
+    for lam in (0.2, 1.0, 5.0):
+        started = time.monotonic()
+        shape = ask("shape", {"result": str(out), "lambda": lam})
+        seconds = time.monotonic() - started
+        rough = trimesh.Trimesh(array(shape, "vertices"), array(shape, "faces"), process=False)
+        assert array(shape, "colours").shape == (len(rough.vertices), 4)
+        assert rough.is_watertight
+        volumes.append(rough.volume)
+    assert volumes == sorted(volumes, reverse=True)
+    assert 0.6 < volumes[1] / _volume(array(done, "glb")) < 1.6  # a ball of some 13 voxels across
+    assert seconds < 1.0
 
     more = [[*tiny_capture.centre_px("ball", 12), 1]]
     corrected = ask("correct", {"result": str(out), "view": "012", "points": more})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -66,7 +67,7 @@ class ProcessTransport:
     """A started command behind the Transport protocol. See `Transport` for the methods."""
 
     def __init__(self, command: EngineCommand, folder: Path | None = None) -> None:
-        """``folder``: where the process runs; by default the user's home, which is never in the way of an uninstall."""
+        """``folder``: where the process runs; by default the user's home."""
         self.command, self.folder = command, folder
         self._process: subprocess.Popen[bytes] | None = None
         self._lines: deque[str] = deque(maxlen=LOG_LINES)
@@ -91,7 +92,7 @@ class ProcessTransport:
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 env=environment,
-                cwd=self.folder or Path.home(),
+                cwd=self.folder or _home(),
                 close_fds=True,
                 start_new_session=sys.platform != "win32",  # so that Ctrl-C in Blender's terminal is Blender's alone
                 creationflags=flags,
@@ -178,6 +179,12 @@ class ProcessTransport:
             if not got:
                 _close_quietly(self._process.stderr)
                 return
+
+
+def _home() -> Path:
+    """A folder that is always there and never in the way of an uninstall."""
+    home = Path(os.path.expanduser("~"))
+    return home if home.is_dir() else Path(tempfile.gettempdir())
 
 
 def _close_quietly(stream: object) -> None:

@@ -1,0 +1,111 @@
+"""Kills a working engine at random moments: `python tests/benchmarks/kill_engine.py [KILLS] [SEED]`.
+
+On the tests' tiny capture an engine trains, segments and writes, with kill -9 at any moment of it; now and then the cache
+is emptied, so that it trains again. After each kill the session has to say so within seconds, and what lies in the result
+folder has to be whole, or refused in words; at the end the same work has to go through.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
+
+from tiny_capture import write_tiny_capture  # noqa: E402
+
+from sa3d_blender.client.process import EngineCommand, ProcessTransport, python_engine  # noqa: E402
+from sa3d_blender.client.session import Handle, Session  # noqa: E402
+from sa3d_blender.protocol.messages import Result  # noqa: E402
+
+# The engine as it is, but for training of seconds instead of minutes.
+SHORT = """
+from engine.server_start import claim
+pair = claim()
+from dataclasses import replace
+from engine.fields.training import PRESETS
+PRESETS["draft"] = replace(PRESETS["draft"], steps=300, rays=1024, sides=(32, 48), upsample_at=(120,))
+from engine.server import main
+main(*pair, ["--device", "cpu"])
+"""
+
+
+def main() -> None:
+    """Prints what came of each kill, and fails where anything is wrong."""
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    chance = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        capture = write_tiny_capture(folder / "capture")
+        x, y = capture.centre_px("ball", 4)
+        body = {
+            "capture": str(capture.folder),
+            "view": "004",
+            "points": [[x, y, 1], [x + 4, y + 3, 1]],
+            "segmenter": "graph-cut",
+            "out": str(folder / "result"),
+        }
+        environment = {**python_engine(sys.executable, ROOT).environment, "SA3D_CACHE": str(folder / "cache")}
+        transports: list[ProcessTransport] = []
+
+        def make() -> ProcessTransport:
+            command = EngineCommand((sys.executable, "-c", SHORT), environment, own=True)
+            transports.append(ProcessTransport(command))
+            return transports[-1]
+
+        session = Session(make)
+        session.start()
+        longest, slowest_notice = 60.0, 0.0
+        for kill in range(kills):
+            handle = session.request("segment", body)
+            wait_for(session, handle, lambda now=handle: now.progress is not None)
+            moment = time.monotonic() + chance.random() * longest
+            begun = time.monotonic()
+            wait_for(session, handle, lambda at=moment: time.monotonic() > at)
+            if not handle.is_open:
+                longest = time.monotonic() - begun  # it takes no longer than this any more
+            stage = handle.progress.stage if handle.progress and handle.is_open else "nothing"
+            pid = transports[-1].pid
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            killed = time.monotonic()
+            while session.state != "dead":
+                session.pump()
+                assert time.monotonic() - killed < 5
+                time.sleep(0.002)
+            slowest_notice = max(slowest_notice, time.monotonic() - killed)
+            assert handle.state in ("failed", "done"), handle
+            half = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size == 0]
+            half = [path for path in half if ".partial-" not in path.name]
+            assert not half, half
+            print(f"kill {kill + 1} in mid {stage!r}", flush=True)
+            session.restart()
+            found = session.wait(session.request("open_capture", {"path": str(capture.folder)}), 120)
+            assert isinstance(found, Result), found
+            look = session.wait(session.request("shape", {"result": body["out"]}), 120)
+            whole = (folder / "result/report.json").is_file()
+            assert isinstance(look, Result) or (not whole and look.code == "storage"), look
+            if chance.random() < 0.3:
+                cleared = session.wait(session.request("cache_clear"), 120)
+                assert isinstance(cleared, Result), cleared
+        done = session.wait(session.request("segment", body), 600)
+        assert isinstance(done, Result), done
+        session.close()
+        print(f"{kills} kills; noticed within {slowest_notice:.2f} s; the same work went through at the end")
+
+
+def wait_for(session: Session, handle: Handle, true) -> None:
+    """Pumps until something is so, or the request is over."""
+    while handle.is_open and not true():
+        session.pump()
+        time.sleep(0.005)
+
+
+if __name__ == "__main__":
+    main()
