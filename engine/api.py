@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.encoding import encode_capture
 from engine.objects import correct_result, mesh_again, reopen, segment_capture, undo_result, write_result
 from engine.options import Options, SegmentOptions
 from engine.prompted_view import attached_to_clicks, first_seed, prompt_places
@@ -21,6 +22,7 @@ __all__ = [
     "attached_to_clicks",
     "check_weights",
     "correct_result",
+    "encode_capture",
     "first_seed",
     "get_weights",
     "list_weights",

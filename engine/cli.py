@@ -1,4 +1,4 @@
-"""The command line: `sa3d train | segment | correct | mesh | evaluate | weights | demo | doctor | serve`.
+"""The command line: `sa3d train | encode | segment | correct | mesh | evaluate | weights | demo | doctor | serve`.
 
 It parses, prints and exits; the API works.
 """
@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cache import cache_root
+from engine.cli_encode import encode
 from engine.cli_evaluate import evaluate_app
 from engine.cli_options import (
     SCALE_HELP,
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(weights_app, name="weights")
+app.command()(encode)
 app.command()(serve)
 
 

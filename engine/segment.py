@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 
 from engine.captures.load import find_view
 from engine.devices import describe, pick_device
+from engine.encoding import encode_views
 from engine.lifting.boundary import refine_boundary, spread_to_unseen
 from engine.lifting.lifted import Lifted
 from engine.lifting.loop import lift, rendered_mask
@@ -73,12 +74,13 @@ def segment(
     clicked = with_clicks(prompt, workspace.stored[view.stem], options.seed)
     if prompt.mask is None:
         prompts_for(clicked, workspace.stored[view.stem], (view.camera.width, view.camera.height), options.seed)
-    segmenter = make_segmenter(
-        request.segmenter, pick_device(options.device).type, options.cache, request.weights, job.log
-    )
+    device = pick_device(options.device).type
+    segmenter = make_segmenter(request.segmenter, device, options.cache, request.weights, job.log)
     job.log(f"2D segmenter: {segmenter.name}.")
     check_scale(segmenter, request.lifting.scale)
     workspace.prepare(job)
+    if request.lifting.views == 1:  # of a part of the views, those that are visited are encoded when they are
+        encode_views(segmenter, list(workspace.stored.values()), workspace.max_side, device, job)
     with job.stage("Segmenting the prompted view"):
         seed = first_seed(workspace, clicked, segmenter, options.seed, request.lifting.scale)
     lifted = lift(workspace.scene, [seed], segmenter, request.lifting, job, beside)[0]

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from engine.cache import Cache
 from engine.captures.capture import Camera, Capture, View
-from engine.captures.images import photo_key, read_rgb, working_size
+from engine.captures.images import read_rgb, working_key, working_size
 from engine.fields.sampling import OccupancyGrid
 from engine.fields.training import TrainedField
 from engine.lifting.loop import rendered_mask
@@ -128,8 +128,7 @@ class Workspace:
         return Scene(views, self.operator, self._photo_and_key, self.voxels, self.operators.looked)
 
     def _photo_and_key(self, view: View) -> tuple[Float[np.ndarray, "h w 3"], str]:
-        stored = self.stored[view.stem]
-        return self.photo(view.stem), f"{photo_key(stored.image_path)}-{self.max_side}"
+        return self.photo(view.stem), working_key(self.stored[view.stem].image_path, self.max_side)
 
     def render_probability(self, view: View, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
         """A voxel probability at the photo's working size, sharp: only the pixels near the outline are traced anew."""

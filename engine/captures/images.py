@@ -105,6 +105,11 @@ def photo_key(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
+def working_key(path: Path, max_side: int) -> str:
+    """Names a photo's content at working size: what embeddings of it are kept under."""
+    return f"{photo_key(path)}-{max_side}"
+
+
 def orientation_warning(headers: Sequence[tuple[str, PhotoHeader]]) -> str | None:
     """One sentence if any of the (name, header) photos asks in its EXIF data to be shown turned, else None."""
     turned = [name for name, header in headers if header.orientation != 1]
