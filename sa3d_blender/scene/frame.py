@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Frame", "frame_from_corners", "to_region"]
+__all__ = ["Fit", "Frame", "fit_frame", "frame_from_corners", "free_of", "to_region"]
+
+MARGIN = 0.96
+"""Of the room that a photo may take up when it is fitted."""
+
+ZOOMS = (-30.0, 600.0)
+"""What Blender allows."""
 
 
 @dataclass(frozen=True)
@@ -54,3 +61,50 @@ def frame_from_corners(corners: np.ndarray) -> Frame | None:
     if not (np.isfinite([width, height]).all() and min(width, height) > 1e-3):
         return None
     return Frame(float(low[0]), float(low[1]), width, height)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Blender's zoom and shift of a camera view (``view_camera_zoom``, ``view_camera_offset``)."""
+
+    zoom: float
+    offset: tuple[float, float]
+
+
+def fit_frame(size: tuple[int, int], room: tuple[float, float, float, float], aspect: float) -> Fit:
+    """The zoom and shift that put a photo into the middle of the ``room`` (left, bottom, right, top) of a region.
+
+    ``aspect`` is the photo's width over its height as it is shown, its camera's sensor fit horizontal. Blender then
+    draws the frame (sqrt 2 + zoom / 50)^2 / 4 times as wide as the region, and moved away from the region's middle by
+    -2 offset that factor, in widths and heights of the region.
+    """
+    width, height = size
+    left, bottom, right, top = room
+    factor = max(MARGIN * min(right - left, (top - bottom) * aspect) / width, 1e-3)
+    zoom = float(np.clip((2 * np.sqrt(factor) - np.sqrt(2)) * 50, *ZOOMS))
+    factor = (np.sqrt(2) + zoom / 50) ** 2 / 4
+    away = ((width / 2 - (left + right) / 2) / width, (height / 2 - (bottom + top) / 2) / height)
+    x, y = (float(np.clip(value / (2 * factor), -1.0, 1.0)) for value in away)
+    return Fit(zoom, (x, y))
+
+
+def free_of(
+    size: tuple[int, int], covers: Sequence[tuple[float, float, float, float]]
+) -> tuple[float, float, float, float]:
+    """The room (left, bottom, right, top) of a region that bars at its edges (``covers``, likewise) leave free.
+
+    Those that lie over it because of Blender's region overlap. Each bar takes away the side on which that costs least;
+    where nothing sensible is left, the whole region is the room.
+    """
+    width, height = size
+    room = [0.0, 0.0, float(width), float(height)]
+    for left, bottom, right, top in covers:
+        if min(right, room[2]) <= max(left, room[0]) or min(top, room[3]) <= max(bottom, room[1]):
+            continue  # beside what is left
+        choices = [(right - room[0], 0, right), (top - room[1], 1, top), (room[2] - left, 2, left)]
+        choices.append((room[3] - bottom, 3, bottom))
+        _, side, edge = min(choices)
+        room[side] = edge
+    if room[2] - room[0] < width / 4 or room[3] - room[1] < height / 4:
+        return 0.0, 0.0, float(width), float(height)
+    return room[0], room[1], room[2], room[3]

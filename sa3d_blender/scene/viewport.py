@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .frame import Frame, frame_from_corners, to_region
+from .frame import Frame, fit_frame, frame_from_corners, free_of, to_region
 
-__all__ = ["camera_frame", "photo_frame"]
+__all__ = ["camera_frame", "fit_photo", "photo_frame"]
 
 
 def camera_frame(scene: Any, camera: Any, region: Any, region_3d: Any) -> Frame | None:
@@ -40,3 +40,23 @@ def photo_frame(context: Any, region: Any | None = None) -> tuple[Any, Frame] | 
         return None
     frame = camera_frame(context.scene, camera, region, region_3d)
     return None if frame is None else (camera, frame)
+
+
+def fit_photo(scene: Any, area: Any, region_3d: Any) -> None:
+    """Puts the photo into the middle of what toolbar, sidebar and headers leave of a viewport, as large as fits.
+
+    Blender's own *Frame Camera Bounds* centres it in the whole region, where the sidebar would cover some of it.
+    """
+    region = next((one for one in area.regions if one.type == "WINDOW"), None)
+    if region is None or region.width < 2 or region.height < 2:  # a background session has no sizes
+        return
+    covers = [
+        (one.x - region.x, one.y - region.y, one.x - region.x + one.width, one.y - region.y + one.height)
+        for one in area.regions
+        if one.type in {"TOOLS", "UI", "HEADER", "TOOL_HEADER", "ASSET_SHELF"} and min(one.width, one.height) > 1
+    ]
+    render = scene.render
+    aspect = render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y)
+    size = (region.width, region.height)
+    fit = fit_frame(size, free_of(size, covers), aspect)
+    region_3d.view_camera_zoom, region_3d.view_camera_offset = fit.zoom, fit.offset

@@ -9,6 +9,7 @@ import numpy as np
 from .cameras import use_view
 from .nearest import nearest_view
 from .photos import ensure_photo
+from .viewport import fit_photo
 
 __all__ = [
     "active_capture",
@@ -97,16 +98,26 @@ def show_view(context: Any, camera: Any) -> str:
     """
     scene = context.scene
     trouble = ensure_photo(camera)
+    before = _shape(scene)
     use_view(scene, camera)
+    changed = abs(_shape(scene) / before - 1) > 0.01
     capture = capture_of(scene, camera)
     if capture is not None and hasattr(scene, "sa3d") and scene.sa3d.capture != capture:
         scene.sa3d.capture = capture
-    here = context.space_data if context.space_data is not None and context.space_data.type == "VIEW_3D" else None
+    here = context.area if context.area is not None and context.area.type == "VIEW_3D" else None
     areas = context.screen.areas if context.screen is not None else []
-    spaces = [here] if here else [area.spaces.active for area in areas if area.type == "VIEW_3D"]
-    for space in spaces:
+    for area in [here] if here else [area for area in areas if area.type == "VIEW_3D"]:
+        space = area.spaces.active
         if space.use_local_camera:
             space.camera = camera
         if space.region_3d is not None:
+            # Who has zoomed in on something keeps that from photo to photo, as long as they are of one shape.
+            if changed or space.region_3d.view_perspective != "CAMERA":
+                fit_photo(scene, area, space.region_3d)
             space.region_3d.view_perspective = "CAMERA"
     return trouble
+
+
+def _shape(scene: Any) -> float:
+    render = scene.render
+    return float(render.resolution_x * render.pixel_aspect_x / (render.resolution_y * render.pixel_aspect_y))

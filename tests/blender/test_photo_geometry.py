@@ -11,7 +11,7 @@ from engine.captures.capture import Camera
 from engine.captures.rays import project
 from sa3d_blender.overlay.shapes import box_line, disc, dot
 from sa3d_blender.scene.description import SceneView
-from sa3d_blender.scene.frame import Frame, frame_from_corners, to_region
+from sa3d_blender.scene.frame import Frame, fit_frame, frame_from_corners, free_of, to_region
 from sa3d_blender.scene.lens import is_straight, photo_from_frame, straightened
 from sa3d_blender.scene.nearest import nearest_view
 from sa3d_blender.scene.strokes import MOST_POINTS, paint, simplified
@@ -172,3 +172,31 @@ def test_a_selected_dot_is_larger():
 def test_a_boxs_outline_is_closed_whatever_way_it_was_dragged():
     line = box_line(np.array([[9.0, 1.0], [2.0, 7.0]]))
     assert line.tolist() == [[2, 1], [9, 1], [9, 7], [2, 7], [2, 1]]
+
+
+def drawn_by_blender(size: tuple[int, int], zoom: float, offset: tuple[float, float], aspect: float) -> list[float]:
+    """(left, bottom, right, top) of a camera's frame, as measured in a window of 4.3 (tests/gui checks it again)."""
+    factor = (2**0.5 + zoom / 50) ** 2 / 4
+    width = factor * size[0]
+    x = size[0] / 2 - 2 * offset[0] * factor * size[0]
+    y = size[1] / 2 - 2 * offset[1] * factor * size[1]
+    return [x - width / 2, y - width / aspect / 2, x + width / 2, y + width / aspect / 2]
+
+
+@pytest.mark.parametrize("aspect", [4 / 3, 9 / 16, 3.0])
+def test_a_fitted_photo_fills_the_room_that_is_free(aspect):
+    size, room = (1300, 900), (60.0, 0.0, 980.0, 840.0)
+    fit = fit_frame(size, room, aspect)
+    left, bottom, right, top = drawn_by_blender(size, fit.zoom, fit.offset, aspect)
+    assert left > 60 and right < 980 and bottom > 0 and top < 840
+    assert [(left + right) / 2, (bottom + top) / 2] == pytest.approx([520, 420])
+    assert max((right - left) / 920, (top - bottom) / 840) == pytest.approx(0.96, abs=1e-6)
+
+
+def test_bars_at_the_edges_are_left_out_of_the_room():
+    size = (1300, 900)
+    toolbar, sidebar, header = (0, 300, 50, 840), (1000, 0, 1300, 840), (0, 840, 1300, 900)
+    assert free_of(size, [toolbar, sidebar, header]) == (50, 0, 1000, 840)
+    assert free_of(size, []) == (0, 0, 1300, 900)
+    assert free_of(size, [(0, 900, 1300, 960)]) == (0, 0, 1300, 900)  # beside the region: no overlap
+    assert free_of(size, [(0, 0, 1200, 900)]) == (0, 0, 1300, 900)  # nothing sensible would be left
