@@ -1,12 +1,13 @@
 """A session with an engine: requests and their handles, callbacks delivered by ``pump``, restart after a crash.
 
-Nothing here blocks but ``close`` and ``restart``, and these have a deadline. Callbacks run on the thread that calls
-``pump``: in Blender a timer's, under ``blender -b`` that of a loop.
+Nothing here blocks but ``close``, which has a deadline. Callbacks run on the thread that calls ``pump``: in Blender a
+timer's, under ``blender -b`` that of a loop.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 import traceback
 from collections import deque
@@ -40,6 +41,7 @@ __all__ = ["Callbacks", "Handle", "Session", "as_numpy"]
 ENGINE_GONE = "engine"  # the code of failures that a dead engine leaves behind
 PUMP_SECONDS = 0.02  # of callbacks at a time: the window is drawn again before the next ones
 PING_SECONDS = 5.0
+ENDING_SECONDS = 0.15  # in which a process whose stream is over usually has an exit code; the window waits meanwhile
 LOG_LINES = 1000
 VERSION = "0.1.0"
 
@@ -221,22 +223,30 @@ class Session:
 
     def close(self, seconds: float = 2.0) -> None:
         """Ends the engine within about ``seconds``. Open requests fail as cancelled, at the next ``pump``."""
-        self._end(seconds)
+        self._end(seconds, wait=True)
+        self._all_stopped()
+
+    def restart(self, seconds: float = 2.0) -> None:
+        """Starts a new engine, and ends the old one, dead or alive, without waiting for it."""
+        self._end(seconds, wait=False)
+        self._all_stopped()
+        self.start()
+
+    def _all_stopped(self) -> None:
         for handle in self._open.values():
             if not any(handle is waiting for waiting, _ in self._undelivered):
                 stopped = Failure(handle.id, Cancelled.code, "Stopped, because the engine was closed.", "")
                 self._undelivered.append((handle, stopped))
         self._change("stopped")
 
-    def restart(self, seconds: float = 2.0) -> None:
-        """Ends the engine, dead or alive, and starts a new one."""
-        self.close(seconds)
-        self.start()
-
-    def _end(self, seconds: float) -> None:
+    def _end(self, seconds: float, wait: bool) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
-            connection.close(seconds)
+            # Not a daemon: where Blender quits meanwhile, Python waits for it and no engine is left.
+            closing = threading.Thread(target=connection.close, args=(seconds,), name="sa3d-close")
+            closing.start()
+            if wait:
+                closing.join()
             self._log += connection.transport.log_lines()
 
     def _cancel(self, handle: Handle) -> None:
@@ -307,7 +317,7 @@ class Session:
         """The stream is over: finds out why, and says it to everyone who waits."""
         connection = self._connection
         assert connection is not None
-        ending = connection.transport.ending(0.5)
+        ending = connection.transport.ending(ENDING_SECONDS)
         printed = [*greeting_lines(connection.frames), *connection.transport.log_lines()]
         last = f" Its last words: {printed[-1][:300]}" if printed else ""
         if fault is not None and self.hello is not None and ending is None:
@@ -325,7 +335,7 @@ class Session:
     def _die(self, fault: Failure) -> None:
         self.fault = fault
         self._log.append(f"{fault.what} {fault.cure}")
-        self._end(0.5)
+        self._end(1.0, wait=False)
         self._undelivered += [(handle, _for(handle, fault)) for handle in self._open.values()]
         self._change("dead")
 
