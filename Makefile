@@ -6,6 +6,7 @@ PYTHON ?= $(shell for p in python3.11 python3; do "$$p" $(IS_3_11) && { echo "$$
 # The build for the CPU or for CUDA is pip's choice (PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS).
 TORCH ?= torch==2.13.0
 TORCHVISION ?= torchvision==0.29.2
+TIMM ?= timm==1.0.31
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -45,6 +46,8 @@ $(STAMP): pyproject.toml constraints.txt
 # segment_anything imports torchvision to resize pictures. There isn't a compiled build of it for every torch,
 # so it comes without its dependencies, and engine/segmenters/torchvision_ops.py makes it import.
 	$(BIN)/python -m pip install -q --no-deps "$(TORCHVISION)"
+# timm has MobileSAM's encoder; it would pull a torchvision, and with it another torch.
+	$(BIN)/python -m pip install -q --no-deps "$(TIMM)"
 	@if command -v ldd >/dev/null && $(X_MISSING) >/dev/null; then \
 		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 			echo "bpy lacks shared libraries; installing $(X_PACKAGES)"; \
