@@ -50,7 +50,7 @@ def test_the_zip_holds_both_sides_and_nothing_else(archive):
     assert {name.split("/")[0] for name in names if "/" in name} == {"engine", "sa3d_blender"}
     forbidden = ("sa3d_blender/demo", "sa3d_blender/synthetic", "Makefile", "constraints.txt", ".")
     assert not [name for name in names if name.startswith(forbidden) or "__pycache__" in name or "/." in name]
-    assert archive.stat().st_size < 2_000_000  # source text only: no weights, captures or pictures
+    assert archive.stat().st_size < 4_000_000  # source text and clicknet's small weights: no captures or pictures
 
 
 def small_result(folder: Path) -> Path:
