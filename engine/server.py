@@ -88,6 +88,7 @@ class Server:
 
     def close(self) -> None:
         """Stops what runs and sends what waits, both for a moment at most."""
+        self._outbox.hurry()
         for lane in (self._long, self._short):
             lane.close(GRACE_SECONDS / 2)
         self._outbox.close(GRACE_SECONDS)

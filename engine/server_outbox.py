@@ -40,14 +40,13 @@ class Outbox:
         write: Callable[[Buffer], int | None],
         on_broken: Callable[[], None] = lambda: None,
         limits: Limits = CLIENT_READS,
-        stuck_seconds: float = STUCK_SECONDS,
     ) -> None:
-        self._write, self._on_broken, self._limits, self._stuck_seconds = write, on_broken, limits, stuck_seconds
+        self._write, self._on_broken, self._limits = write, on_broken, limits
         self._queue: deque[_Entry] = deque()
         self._latest: dict[tuple[object, ...], _Entry] = {}
         self._changed = threading.Condition()
         self._answers = self._bytes = 0
-        self._ending = self._broken = False
+        self._ending = self._broken = self._hurried = False
         self._moved = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="sa3d-writer", daemon=True)
         self._thread.start()
@@ -56,11 +55,11 @@ class Outbox:
         """Queues a message that has to arrive; waits while too many do. Raises ProtocolError for too large a one."""
         entry = _Entry(None, encode(message, self._limits))
         with self._changed:
-            while (self._answers >= MOST_WAITING or self._bytes + entry.size > MOST_BYTES) and self._answers:
-                if self._broken or self._ending:
+            while self._answers and (self._answers >= MOST_WAITING or self._bytes + entry.size > MOST_BYTES):
+                if self._broken or self._hurried:
                     return
-                self._changed.wait(1.0)
-                if time.monotonic() - self._moved > self._stuck_seconds:
+                self._changed.wait(min(1.0, STUCK_SECONDS))
+                if time.monotonic() - self._moved > STUCK_SECONDS:
                     break
             else:
                 if not self._broken:
@@ -82,6 +81,12 @@ class Outbox:
                 entry = self._latest[key] = _Entry(message, None)
                 self._queue.append(entry)
                 self._changed.notify_all()
+
+    def hurry(self) -> None:
+        """The end is near: from now on nobody waits for room, and what finds none is left out."""
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
 
     def close(self, seconds: float) -> bool:
         """Writes what waits, for so long at most. Returns whether all of it went out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import threading
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from toy_engine import TOYS
 
+from engine import server_outbox
 from engine.server import LOST, Server
 from engine.server_lanes import MOST_WAITING, Answer, Kind
 from sa3d_blender.protocol.framing import CLIENT_READS, ENGINE_READS, MAGIC, FrameReader, RawArray, pack
@@ -262,6 +264,33 @@ def test_a_client_that_does_not_read_holds_nothing_up_but_itself():
         pongs += isinstance(one.next(), Pong)
     assert sent.wait(5)
     one.end()
+
+
+def test_a_client_that_never_reads_again_is_given_up(monkeypatch):
+    monkeypatch.setattr(server_outbox, "STUCK_SECONDS", 0.5)
+    one = Served()
+
+    def flood() -> None:
+        with contextlib.suppress(OSError):  # at last nobody reads this end either
+            for id in range(100_000):
+                one.send(Ping(id))
+
+    threading.Thread(target=flood, daemon=True).start()
+    assert one.broken.wait(10)  # and the process would end here
+
+
+def test_the_end_of_input_ends_a_server_whose_answers_nobody_reads():
+    one = Served()
+    for id in range(1, 4):
+        one.send(Request(id, "large", {"bytes": 1 << 20}))
+    one.send(Request(9, "count", {"to": 10_000}))
+    time.sleep(0.3)
+    started = time.monotonic()
+    os.close(one.to_engine[1])
+    one.thread.join(6)
+    # its threads are done or given up; only the descriptor stays open, in the thread that is stuck
+    assert time.monotonic() - started < 4.0
+    assert one.code == 0
 
 
 def test_progress_nobody_reads_is_replaced_not_kept():
