@@ -126,7 +126,7 @@ def test_the_doctor_speaks_here_too(ask):
 
 
 def test_a_capture_is_described_as_a_result_describes_its_scene(ask, tiny_capture, tmp_path):
-    from sa3d_blender.scene.description import read_description
+    from sa3d_blender.scene.description import capture_description, read_description
 
     body = ask("open_capture", {"path": str(tiny_capture.folder)}).body
     scene = tmp_path / "scene.json"
@@ -138,7 +138,9 @@ def test_a_capture_is_described_as_a_result_describes_its_scene(ask, tiny_captur
     assert all(view.image.is_file() for view in described.views)
     assert body["views"][0]["model"] == "pinhole"
     assert body["box"]["kind"] == "inward"
-    low, high = np.array(body["box"]["low"]), np.array(body["box"]["high"])
+    capture = capture_description(body)
+    assert capture.source == str(tiny_capture.folder)
+    low, high = np.array(capture.box)
     assert (low < BALL_CENTRE - BALL_RADIUS).all()
     assert (high > BALL_CENTRE + BALL_RADIUS).all()
     assert body["fields"] == {}
@@ -367,3 +369,10 @@ def test_weights_come_from_a_mirror_on_request(ask, refused, tmp_path):
     failure = refused("weights_get", {"name": "sam-vit-b", "mirror": "http://127.0.0.1:9/"})
     assert failure.code in ("storage", "environment", "segmenter")
     assert failure.cure
+
+
+def test_every_kind_of_request_is_documented(own_cache):
+    page = (Path(__file__).resolve().parents[1] / "docs/protocol.md").read_text(encoding="utf-8")
+    table = page.split("## Requests")[1].split("## The client")[0]
+    documented = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    assert documented == set(request_kinds("cpu", own_cache))
