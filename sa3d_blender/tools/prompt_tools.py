@@ -6,6 +6,8 @@ from typing import Any
 
 import bpy
 
+from .draw_icons import FOLDER
+
 __all__ = ["TOOLS", "register", "unregister"]
 
 LEFT = {"type": "LEFTMOUSE", "value": "PRESS"}
@@ -59,7 +61,7 @@ class ClickTool(_Tool):
         "Ctrl-click what is not of it.\n"
         "A click on a dot selects it, X removes it; Page Up and Page Down turn to other photos"
     )
-    bl_icon = "ops.generic.cursor"
+    bl_icon = str(FOLDER / "sa3d.click")
     bl_keymap = (
         ("sa3d.add_click", LEFT, {"properties": [("positive", True)]}),
         ("sa3d.add_click", NOT_THIS, {"properties": [("positive", False)]}),
@@ -73,7 +75,7 @@ class BoxTool(_Tool):
     bl_idname = "sa3d.box_tool"
     bl_label = "Box Object"
     bl_description = "Drag a box around the object in a photo.\nA second box in the same photo replaces the first"
-    bl_icon = "ops.generic.select_box"
+    bl_icon = str(FOLDER / "sa3d.box")
     bl_keymap = (("sa3d.add_box", LEFT, None), *COMMON)
 
 
@@ -83,7 +85,7 @@ class ScribbleTool(_Tool):
     bl_idname = "sa3d.scribble_tool"
     bl_label = "Scribble Object"
     bl_description = "Draw a line over the object in a photo.\nCtrl-drag over what is not of it"
-    bl_icon = "ops.gpencil.draw"
+    bl_icon = str(FOLDER / "sa3d.scribble")
     bl_keymap = (
         ("sa3d.add_scribble", LEFT, {"properties": [("positive", True)]}),
         ("sa3d.add_scribble", NOT_THIS, {"properties": [("positive", False)]}),

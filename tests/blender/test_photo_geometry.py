@@ -15,6 +15,7 @@ from sa3d_blender.scene.frame import Frame, fit_frame, frame_from_corners, free_
 from sa3d_blender.scene.lens import is_straight, photo_from_frame, straightened
 from sa3d_blender.scene.nearest import nearest_view
 from sa3d_blender.scene.strokes import MOST_POINTS, paint, simplified
+from sa3d_blender.tools.draw_icons import FOLDER, ICONS, packed
 
 FRAME = Frame(100.0, 50.0, 400.0, 300.0)
 
@@ -200,3 +201,10 @@ def test_bars_at_the_edges_are_left_out_of_the_room():
     assert free_of(size, []) == (0, 0, 1300, 900)
     assert free_of(size, [(0, 900, 1300, 960)]) == (0, 0, 1300, 900)  # beside the region: no overlap
     assert free_of(size, [(0, 0, 1200, 900)]) == (0, 0, 1300, 900)  # nothing sensible would be left
+
+
+def test_the_icons_in_the_tree_are_those_that_the_code_draws():
+    for name, draw in ICONS.items():
+        stored = (FOLDER / f"{name}.dat").read_bytes()
+        assert stored == packed(draw()) and stored.startswith(b"VCO\x00")
+        assert (len(stored) - 8) % 18 == 0
