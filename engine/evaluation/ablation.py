@@ -39,6 +39,8 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "second chance": {"second_chance": True},
     "stray parts left out": {"anchored": True},
     "spread where few views vote": {"spread": True},
+    "candidate by agreement": {"agreement": True},
+    "votes by score": {"scored": True},
 }
 
 
@@ -61,9 +63,7 @@ def variants(table: str, base: LiftingSettings) -> dict[str, LiftingSettings | N
     rows["ours + boundary graph cut"] = replace(ours, boundary=True)
     rows["ours + boxes"] = replace(ours, boxes=True)
     rows["ours + two passes"] = replace(ours, two_pass=True)
-    rows["ours + candidate by agreement"] = replace(ours, agreement=True)
     rows["ours + clicked parts only"] = replace(ours, clicked_parts=True)
-    rows["ours + votes by score"] = replace(ours, scored=True)
     return rows
 
 

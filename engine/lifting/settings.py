@@ -36,7 +36,7 @@ class LiftingSettings:
     - ``agreement``: where the segmenter offers several masks (part, object, group), the one that agrees best with the
       rendered mask is taken, not the one it scores highest. Without, ``scale`` is asked for in every view.
     - ``clicked_parts``: parts of a 2D mask that hold no positive point and that the rendered mask doesn't know of are
-      left out.
+      left out. Off: the rendered mask and the points leave little of the kind, and clicknet does as much itself.
     - ``scored``: a view votes with the weight of the segmenter's own estimate of its mask, in steps of one eighth.
     - ``boundary``: a graph cut on the voxels moves the object's surface to edges of colour, normal and density. Off: it
       gives some objects a little and costs others as much (see boundary.py).
@@ -60,9 +60,9 @@ class LiftingSettings:
     two_pass: bool = False
     boundary: bool = False
     spread: bool = True
-    agreement: bool = False
+    agreement: bool = True
     clicked_parts: bool = False
-    scored: bool = False
+    scored: bool = True
     scale: str | None = None
 
 
@@ -77,6 +77,8 @@ PAPER = LiftingSettings(
     second_chance=False,
     anchored=False,
     spread=False,
+    agreement=False,
+    scored=False,
 )
 
 RULES: dict[str, LiftingSettings] = {"ours": LiftingSettings(), "paper": PAPER}

@@ -136,7 +136,8 @@ def from_arrays(arrays: Mapping[str, np.ndarray], words: Mapping[str, str], grid
         points, labels = arrays[f"correction_{i}_points"], arrays[f"correction_{i}_labels"]
         marks = Marks(arrays[f"correction_{i}_mark_points"], arrays[f"correction_{i}_mark_labels"])
         found.append(Correction(correction["view"], points, labels, replaced, marks))
-    settings = LiftingSettings(**json.loads(words["settings"]))
+    # What was kept before there were these switches was made without them.
+    settings = LiftingSettings(**({"agreement": False, "scored": False} | json.loads(words["settings"])))
     by_view = {stem: results[note["number"]] for stem, note in views.items()}
     marks = Marks(arrays["mark_points"], arrays["mark_labels"])
     if len(arrays["seen"]) != -(-count // 8):
