@@ -22,7 +22,7 @@ from tiny_capture import write_tiny_capture  # noqa: E402
 
 from sa3d_blender.client.process import EngineCommand, ProcessTransport, python_engine  # noqa: E402
 from sa3d_blender.client.session import Handle, Session  # noqa: E402
-from sa3d_blender.protocol.messages import Result  # noqa: E402
+from sa3d_blender.protocol.messages import Failure, Result  # noqa: E402
 
 # The engine as it is, but for training of seconds instead of minutes.
 SHORT = """
@@ -61,7 +61,10 @@ def main() -> None:
 
         session = Session(make)
         session.start()
-        longest, slowest_notice = 60.0, 0.0
+        begun = time.monotonic()
+        first = session.wait(session.request("segment", body), 600)
+        assert isinstance(first, Result), first
+        longest, slowest_notice = time.monotonic() - begun, 0.0
         for kill in range(kills):
             handle = session.request("segment", body)
             wait_for(session, handle, lambda now=handle: now.progress is not None)
@@ -90,7 +93,9 @@ def main() -> None:
             assert isinstance(found, Result), found
             look = session.wait(session.request("shape", {"result": body["out"]}), 120)
             whole = (folder / "result/report.json").is_file()
-            assert isinstance(look, Result) or (not whole and look.code == "storage"), look
+            # "field": the cache was emptied, and the engine killed before there was a field again
+            refused = isinstance(look, Failure) and (look.code == "field" or (look.code == "storage" and not whole))
+            assert isinstance(look, Result) or refused, look
             if chance.random() < 0.3:
                 cleared = session.wait(session.request("cache_clear"), 120)
                 assert isinstance(cleared, Result), cleared
