@@ -58,6 +58,7 @@ def straightened(view: SceneView, photo: np.ndarray) -> np.ndarray:
     be stored at another size than the view names.
     """
     height, width = photo.shape[:2]
+    photo = np.ascontiguousarray(photo)
     made = np.empty(photo.shape, dtype=np.float32)
     for top in range(0, height, STRIP):
         made[top : top + STRIP] = _strip(view, photo, top, min(top + STRIP, height), width)
@@ -71,13 +72,13 @@ def _strip(view: SceneView, photo: np.ndarray, top: int, bottom: int, width: int
     frame = np.stack([x.ravel(), y.ravel()], axis=1) / scale
     place = photo_from_frame(view, frame) * scale - 0.5
     inside = np.all((place >= -0.5) & (place <= (width - 0.5, height - 0.5)), axis=1)
-    place = np.clip(np.where(inside[:, None], place, 0.0), 0.0, (width - 1, height - 1))
-    corner = np.minimum(np.floor(place).astype(np.intp), (max(width - 2, 0), max(height - 2, 0)))
-    share = (place - corner).astype(np.float32)
-    x0, y0 = corner[:, 0], corner[:, 1]
-    x1, y1 = np.minimum(x0 + 1, width - 1), np.minimum(y0 + 1, height - 1)
-    right, down = share[:, :1], share[:, 1:]
-    above = photo[y0, x0] * (1 - right) + photo[y0, x1] * right
-    below = photo[y1, x0] * (1 - right) + photo[y1, x1] * right
-    mixed = np.where(inside[:, None], above * (1 - down) + below * down, 0.0)
+    place = np.clip(place, 0.0, (width - 1, height - 1))
+    corner = np.minimum(place.astype(np.intp), (max(width - 2, 0), max(height - 2, 0)))
+    right, down = np.hsplit((place - corner).astype(np.float32), 2)
+    first = corner[:, 1] * width + corner[:, 0]
+    on, below = min(1, width - 1), width * min(1, height - 1)
+    pixels = photo.reshape(height * width, -1)
+    mixed = pixels[first] * ((1 - right) * (1 - down)) + pixels[first + on] * (right * (1 - down))
+    mixed += pixels[first + below] * ((1 - right) * down) + pixels[first + below + on] * (right * down)
+    mixed[~inside] = 0.0
     return mixed.reshape(bottom - top, width, -1)

@@ -117,6 +117,8 @@ def _the_mesh_can_be_made_again(result: Path, options: api.Options, out: Path, b
 def _a_correction_can_be_made_and_taken_back(capture: TinyCapture, result: Path, options: api.Options) -> None:
     before = load_file(result / "object.safetensors")
     x, y = capture.centre_px("ball", 12)
+    with pytest.raises(PromptError, match="graph-cut can't tell scales apart"):
+        api.correct_result(result, UserPrompt("012.png", ((x, y, 1),)), options, Job(), scale="part")
     report = api.correct_result(result, UserPrompt("012.png", ((x, y, 1),)), options, Job())
     assert [entry["view"] for entry in report["corrections"]] == ["012"]
     assert report["views"]["012"]["verdict"] == "prompted"

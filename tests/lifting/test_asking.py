@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from engine.captures.load import load_capture
 from engine.lifting.asking import ask
 from engine.lifting.corrections import correct
 from engine.lifting.lifted import Lifted, Seed, ViewResult
@@ -14,7 +16,11 @@ from engine.lifting.loop import lift, plant, rendered_mask, vote
 from engine.lifting.masks import MaskCrop, soft_iou
 from engine.lifting.settings import LiftingSettings
 from engine.progress import Job
+from engine.prompted_view import first_seed
+from engine.prompts import UserPrompt
 from engine.segmenters.base import Candidate, Photo, Prediction, Prompts
+from engine.workspace import Workspace
+from sa3d_blender.protocol.errors import PromptError
 
 START = 4
 SCALES = ("part", "object", "group")
@@ -178,6 +184,31 @@ def test_a_correction_takes_the_scale_that_is_asked_for(stage):
     click = np.array([at(stage, "ball", 0)], np.float32)
     correct(stage.scene(), lifted, view, click, np.ones(1, np.int64), segmenter, Job(), "object")
     assert lifted.views[view.stem].score == 0.7
+
+
+@pytest.fixture
+def workspace(stage) -> Workspace:
+    """As much of a workspace as the prompted view needs."""
+    found = Workspace.__new__(Workspace)
+    found.capture = load_capture(stage.truth.folder)
+    found.views = found.stored = {view.stem: view for view in stage.views}
+    found.operators = SimpleNamespace(get=lambda view: stage.operators[view.stem])
+    found.__dict__["scene"] = stage.scene()
+    return found
+
+
+@pytest.mark.parametrize(("scale", "score"), [("part", 0.6), ("object", 0.7), (None, 0.8)])
+def test_the_users_wish_decides_about_the_first_mask(stage, workspace, scale, score):
+    x, y = at(stage, "ball", START)
+    seed = first_seed(workspace, UserPrompt("004.png", ((x, y, 1),)), Nested(stage), 0, scale)
+    assert seed.score == score
+
+
+def test_a_wish_that_cannot_be_granted_is_refused_with_what_there_is(stage, workspace):
+    x, y = at(stage, "ball", START)
+    with pytest.raises(PromptError, match='no scale "crumb"') as caught:
+        first_seed(workspace, UserPrompt("004.png", ((x, y, 1),)), Nested(stage), 0, "crumb")
+    assert "part, object, group" in caught.value.cure
 
 
 @pytest.mark.parametrize(("score", "weight"), [(0.9, 0.875), (0.5, 0.5), (0.01, 0.125), (1.0, 1.0), (None, 1.0)])

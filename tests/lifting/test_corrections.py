@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -260,3 +262,13 @@ def test_the_papers_rule_is_kept_as_published(stage):
         soft_iou((stage.operators[x.stem].render(v) > 0).astype(np.float32), stage.mask("ball", x)) for x in stage.views
     ]
     assert np.mean(iou) > 0.75
+
+
+def test_an_object_kept_before_there_were_scores_and_candidates_is_taken_up_as_it_was(stage, both):
+    arrays, words = to_arrays(store(both[0]))
+    settings = json.loads(words["settings"])
+    del settings["scored"], settings["agreement"], settings["clicked_parts"], settings["scale"]
+    kept = from_arrays(arrays, words | {"settings": json.dumps(settings)}, stage.voxels)
+    assert not kept.settings.scored
+    assert not kept.settings.agreement
+    assert from_arrays(arrays, words, stage.voxels).settings == both[0].settings
