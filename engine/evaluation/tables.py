@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table as RichTable
 
 from engine.console import table_console
@@ -24,13 +25,23 @@ def show(tables: list[Table]) -> None:
     """Prints tables on standard output."""
     console = table_console()
     for table in tables:
-        rich = RichTable(title=table.title, caption=table.note or None, title_justify="left", caption_justify="left")
+        rich = RichTable(
+            box=SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+            title=table.title,
+            caption=table.note or None,
+            title_justify="left",
+            caption_justify="left",
+        )
         for i, name in enumerate(table.columns):
-            # Names stay whole; where there is too little room, the heads of the figures break into lines.
-            rich.add_column(name, justify="right" if i else "left", no_wrap=not i)
+            # Names and figures stay whole; where there is too little room, the heads of the figures break into lines.
+            longest = max((len(row[i]) for row in table.rows), default=0)
+            rich.add_column(name, justify="right" if i else "left", no_wrap=not i, min_width=longest)
         for row in table.rows:
             rich.add_row(*row)
-        console.print(rich)
+        # A table wider than the terminal runs over its edge, for a figure cut short would be another figure.
+        console.print(rich, width=max(console.width, console.measure(rich).minimum), crop=False)
 
 
 def figure(value: object, digits: int = 3) -> str:

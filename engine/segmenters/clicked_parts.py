@@ -23,23 +23,28 @@ def clicked_parts(
 ) -> Float[np.ndarray, "h w"]:
     """``mask`` with 0 wherever it exceeds one half in a connected part that holds no positive click.
 
-    The mask stays as it is where there is no positive click (a box alone), or where none of them lies on it: then
-    nothing tells which part is meant.
+    Where there is no positive click, a part that lies in the box for the most part stays. The mask stays as it is
+    where nothing that was said lies on it: then nothing tells which part is meant.
 
     Args:
         shown: where the object is known to show: a part that lies there for the most part stays without a click, as
             what stands before an object may cut it in two.
     """
     parts, count = ndimage.label(mask > _LEVEL, _EIGHT)
-    clicks = np.asarray(prompts.points_px)[np.asarray(prompts.labels) == 1].reshape(-1, 2)
-    if count < 2 or len(clicks) == 0:
+    if count < 2:
         return mask
+    clicks = np.asarray(prompts.points_px)[np.asarray(prompts.labels) == 1].reshape(-1, 2)
     columns = np.clip(clicks[:, 0].astype(int), 0, mask.shape[1] - 1)
     rows = np.clip(clicks[:, 1].astype(int), 0, mask.shape[0] - 1)
     held = np.zeros(count + 1, bool)
     held[parts[rows, columns]] = True
     if shown is not None:
         held |= ndimage.mean(shown, parts, np.arange(count + 1)) > _MOSTLY
+    if len(clicks) == 0 and prompts.box_px is not None:
+        x0, y0, x1, y1 = np.round(prompts.box_px).astype(int)
+        inside = np.zeros(mask.shape, bool)
+        inside[max(y0, 0) : max(y1, 0), max(x0, 0) : max(x1, 0)] = True
+        held |= ndimage.mean(inside, parts, np.arange(count + 1)) > _MOSTLY
     held[0] = False
     if not held.any():
         return mask

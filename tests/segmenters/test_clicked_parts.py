@@ -39,6 +39,20 @@ def test_where_no_click_tells_which_part_is_meant_nothing_is_taken_away():
         assert (clicked_parts(mask, prompts) == mask).all()
 
 
+def test_a_part_where_the_object_is_known_to_show_stays_without_a_click():
+    """What stands before an object cuts it in two; the other views know of both halves."""
+    mask, shown = two_blobs(), np.zeros((20, 40), bool)
+    shown[3:13, 3:40] = True
+    assert (clicked_parts(mask, clicks((6.5, 6.5, 1)), shown) == mask).all()
+
+
+def test_a_box_without_a_click_keeps_what_lies_in_it():
+    prompts = Prompts(np.zeros((0, 2), np.float32), np.zeros(0, int), np.array([20, 2, 45, 14], np.float32))
+    kept = clicked_parts(two_blobs(), prompts)
+    assert kept[:13, :14].max() == 0
+    assert (kept[:, 24:36] == two_blobs()[:, 24:36]).all()
+
+
 def test_a_click_on_the_last_row_and_column_counts():
     mask = two_blobs()
     mask[16:, 38:] = 1

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from scipy import ndimage
 from torch.nn import functional as F
 
 from engine.segmenters.base import Candidate, Photo, Prediction, Prompts
+from engine.segmenters.clicked_parts import clicked_parts
 from engine.segmenters.clicknet.backbone import BACKBONE_SHA256, Backbone
 from engine.segmenters.clicknet.network import SCALES, ClickNet, Decoded, Embedding
 from engine.segmenters.clicknet.prompt_maps import PromptTensors
@@ -97,7 +96,8 @@ class ClickNetSegmenter:
             masks = torch.sigmoid(F.interpolate(logits, (height, width), mode="bilinear", align_corners=False))
         soft, scores = masks[0].float().cpu().numpy(), decoded.iou[0].float().cpu().numpy()
         if self.attached:
-            soft = np.stack([_attached(mask, prompts) for mask in soft])
+            shown = None if prompts.mask is None else prompts.mask > 0.5
+            soft = np.stack([clicked_parts(mask, prompts, shown) for mask in soft])
         found = tuple(Candidate(soft[k], float(scores[k]), SCALES[k]) for k in range(len(SCALES)))
         best = int(scores.argmax()) if scale is None else SCALES.index(scale)
         return Prediction(found[best].mask, found[best].score, found)
@@ -180,26 +180,3 @@ def _network_size(height: int, width: int) -> tuple[int, int]:
 def _padded(size: tuple[int, int]) -> tuple[int, int]:
     height, width = (-(-side // _MULTIPLE) * _MULTIPLE for side in size)
     return height, width
-
-
-def _attached(mask: Float[np.ndarray, "h w"], prompts: Prompts) -> Float[np.ndarray, "h w"]:
-    """The mask without the parts that no prompt speaks for; unchanged where the prompts miss it altogether."""
-    parts, count = ndimage.label(mask > 0.5, np.ones((3, 3)))
-    if count < 2:
-        return mask
-    wanted = np.zeros(count + 1, bool)
-    clicked = prompts.points_px[prompts.labels == 1].astype(int)
-    wanted[parts[clicked[:, 1], clicked[:, 0]]] = True
-    if prompts.mask is not None:
-        share = ndimage.mean(prompts.mask > 0.5, parts, np.arange(count + 1))
-        wanted |= share > 0.5
-    if not len(clicked) and prompts.box_px is not None:
-        inside = np.zeros(mask.shape, bool)
-        x0, y0, x1, y1 = np.round(prompts.box_px).astype(int)
-        inside[y0:y1, x0:x1] = True
-        wanted |= ndimage.mean(inside, parts, np.arange(count + 1)) > 0.5
-    wanted[0] = False
-    if not wanted.any():
-        return mask
-    lost: Bool[np.ndarray, "h w"] = (mask > 0.5) & ~wanted[parts]
-    return np.where(ndimage.binary_dilation(lost, iterations=2) & ~wanted[parts], np.float32(0), mask)

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from engine.segmenters.base import Encoder, Photo, Prompts, Segmenter
+from engine.segmenters.clicked_parts import clicked_parts
 from engine.segmenters.clicknet.network import SCALES, ClickNet
-from engine.segmenters.clicknet.segmenter import SHIPPED, ClickNetSegmenter, _attached
+from engine.segmenters.clicknet.segmenter import SHIPPED, ClickNetSegmenter
 from sa3d_blender.protocol.errors import PromptError, SegmenterError
 
 NOTHING = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
@@ -149,34 +150,14 @@ def test_missing_damaged_and_foreign_weights_are_refused(tmp_path, weights):
         ClickNetSegmenter(tmp_path / "foreign.safetensors")
 
 
-def blocks() -> np.ndarray:
-    """Two blocks of probability 0.9 in darkness."""
-    mask = np.full((40, 60), 0.1, np.float32)
-    mask[10:20, 10:20] = 0.9
-    mask[10:20, 40:50] = 0.9
-    return mask
-
-
-def test_parts_that_no_click_speaks_for_are_left_out():
-    found = _attached(blocks(), click(15, 15))
-    assert found[15, 15] > 0.5 and found[15, 45] < 0.5
-
-
-def test_parts_on_the_rendered_mask_stay():
-    """An object that something hides in the middle has two parts; the other views know of both."""
-    hint = np.zeros((40, 60), np.float32)
-    hint[8:22, 8:52] = 1
-    found = _attached(blocks(), Prompts(np.array([[15, 15]], np.float32), np.ones(1, np.int64), mask=hint))
-    assert found[15, 15] > 0.5 and found[15, 45] > 0.5
-
-
-def test_a_box_keeps_what_lies_in_it():
-    found = _attached(blocks(), Prompts(*NOTHING, box_px=np.array([35, 5, 55, 25], np.float32)))
-    assert found[15, 15] < 0.5 and found[15, 45] > 0.5
-
-
-def test_a_mask_that_the_clicks_miss_stays_as_it_is():
-    assert np.array_equal(_attached(blocks(), click(30, 35)), blocks())
+def test_masks_are_cut_to_what_hangs_together_with_the_clicks(weights, photo):
+    prompts = click(60, 40)
+    whole, cut = (ClickNetSegmenter(weights, attached=attached) for attached in (False, True))
+    for segmenter in (whole, cut):
+        segmenter.set_image(photo)
+    found = cut.predict(prompts)
+    for candidate, raw in zip(found.candidates, whole.predict(prompts).candidates, strict=True):
+        assert np.array_equal(candidate.mask, clicked_parts(raw.mask, prompts))
 
 
 def test_the_shipped_network_finds_a_disc_from_one_click():
