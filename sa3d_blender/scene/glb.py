@@ -17,7 +17,7 @@ import numpy as np
 
 from ..protocol.errors import StorageError
 
-__all__ = ["Triangles", "read_glb"]
+__all__ = ["Triangles", "glb_triangles", "read_glb"]
 
 _JSON_CHUNK, _BIN_CHUNK = 0x4E4F534A, 0x004E4942
 _TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -47,11 +47,16 @@ def read_glb(path: Path | str) -> Triangles:
         raise StorageError(
             f"The mesh {path} can't be read: {fault.strerror or fault}.", "Put it back beside its scene.json."
         ) from fault
+    return glb_triangles(data, path.name)
+
+
+def glb_triangles(data: bytes, name: str) -> Triangles:
+    """The same of a GLB's bytes; ``name`` is for the StorageError where they are damaged."""
     try:
         return _triangles(*_chunks(data))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, struct.error) as fault:
         raise StorageError(
-            f"The mesh {path.name} is damaged or not one that SA3D writes ({fault}).", "Run the segmentation again."
+            f"The mesh {name} is damaged or not one that SA3D writes ({fault}).", "Run the segmentation again."
         ) from fault
 
 
