@@ -29,13 +29,15 @@ class Report:
 class Job:
     """One piece of long work: it reports to ``listener``, asks ``check()`` often, and times its stages.
 
-    ``timings`` maps the name of every finished stage to its seconds.
+    ``timings`` maps the name of every finished stage to its seconds. ``preview(what, body, **arrays)`` shows something
+    of the work meanwhile to whoever looks on; its arrays are copied by who keeps them.
     """
 
     listener: Callable[[Report], None] = lambda report: None
     log: Callable[[str], None] = lambda line: None
     cancel: threading.Event = field(default_factory=threading.Event)
     timings: dict[str, float] = field(default_factory=dict)
+    preview: Callable[..., None] = lambda what, body, **arrays: None
 
     def check(self) -> None:
         """Raises Cancelled when the user has asked to stop. Cheap: call it every fraction of a second."""

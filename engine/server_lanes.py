@@ -43,11 +43,8 @@ class Kind:
     long: bool = False
 
 
-@dataclass
 class ServedJob(Job):
     """A job whose progress, log lines and previews go to the client."""
-
-    preview: Callable[..., None] = lambda what, body, **arrays: None
 
     @staticmethod
     def of(request: Request, outbox: Outbox) -> ServedJob:

@@ -150,11 +150,11 @@ class _Requests:
         from engine.prompts import UserPrompt
 
         body = Body(request)
-        folder, segmenter = body.path("result"), body.text("segmenter", None)
+        folder, segmenter, scale = body.path("result"), body.text("segmenter", None), body.text("scale", None)
         prompt = UserPrompt(body.text("view"), body.points())
         options = self._options(body, budget=True)
         body.done()
-        return _result(folder, api.correct_result(folder, prompt, options, job, segmenter))
+        return _result(folder, api.correct_result(folder, prompt, options, job, segmenter, scale))
 
     def undo(self, request: Request, job: ServedJob) -> Answer:
         from engine import api
@@ -320,6 +320,7 @@ def _segment_options(body: Body) -> SegmentOptions:
         views=body.number("views", usual.views, 0.001, 1.0),
         two_pass=body.flag("two_pass", usual.two_pass),
         boundary=body.flag("boundary", usual.boundary),
+        scale=body.text("scale", None),
     )
     return SegmentOptions(
         body.text("quality", "draft"),

@@ -13,7 +13,7 @@ from engine.captures.capture import View
 from engine.lifting.asking import ask
 from engine.lifting.geometry import surface_points
 from engine.lifting.lifted import Lifted, Marks, ViewResult
-from engine.lifting.loop import LEAST_PIXELS, render_objects, rendered_mask, visit, vote
+from engine.lifting.loop import LEAST_PIXELS, render_objects, rendered_mask, show_view, visit, vote
 from engine.lifting.masks import resample
 from engine.lifting.order import views_outward
 from engine.lifting.projection import ViewOperator
@@ -97,6 +97,7 @@ def correct(
     )
     marks_before = lifted.marks
     vote(scene, lifted, view, result)
+    show_view(job, view, lifted)
     lifted.marks = marks_before.plus(marks)
     others = _nearest_first(scene, lifted, view)
     change = Change(p_before, lifted.probability())
@@ -109,6 +110,7 @@ def correct(
                 if rejected or contradicts(scene, lifted, other, marks) or left_behind(scene, lifted, other, change):
                     replaced.setdefault(other.stem, lifted.views.get(other.stem))
                     _ask_again(scene, lifted, other, segmenter)
+                    show_view(job, other, lifted)
                     change = Change(p_before, lifted.probability())
                     asked += 1
             if asked == 0:

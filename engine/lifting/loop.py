@@ -65,16 +65,19 @@ def lift(
     objects = [plant(scene, seed, settings) for seed in seeds]
     for lifted in objects:
         lifted.rivals, lifted.outside = [other for other in objects if other is not lifted], outside
+    show_view(job, objects[0].seed.view, objects[0])
     others = share_of(_ordered(scene, objects[0]), settings.views)
     with job.stage("Carrying the mask from view to view", len(others)) as stage:
         for view in others:
             visit(scene, view, objects, segmenter)
+            show_view(job, view, objects[0])
             stage.advance(1, f"{view.stem}: {_verdicts(objects, view)}")
     if settings.second_chance:
         rejected = [view for view in others if any(_is_rejected(lifted, view) for lifted in objects)]
         with job.stage("Trying rejected views again", max(1, len(rejected))) as stage:
             for view in rejected:
                 visit(scene, view, [lifted for lifted in objects if _is_rejected(lifted, view)], segmenter)
+                show_view(job, view, objects[0])
                 stage.advance(1, f"{view.stem}: {_verdicts(objects, view)}")
     for lifted in objects:
         log.info("Views: %s", lifted.count())
@@ -134,6 +137,19 @@ def _verdicts(objects: Sequence[Lifted], view: View) -> str:
     counts = objects[0].count()
     verdict = ", ".join(lifted.views[view.stem].verdict for lifted in objects if view.stem in lifted.views)
     return f"{verdict} ({counts['accepted']} accepted, {counts['rejected']} rejected)"
+
+
+def show_view(job: Job, view: View, lifted: Lifted) -> None:
+    """Lets whoever looks on see what came of a view: its mask, whether it agrees, how many did so far."""
+    result, counts = lifted.views.get(view.stem), lifted.count()
+    if result is None:
+        return
+    body = {"view": view.stem, "verdict": result.verdict, "iou": result.iou}
+    body |= {"accepted": counts["accepted"], "rejected": counts["rejected"]}
+    arrays = {}
+    if result.mask is not None:
+        arrays["mask"] = (np.clip(result.mask.dense(), 0, 1) * 255 + 0.5).astype(np.uint8)
+    job.preview("view", body, **arrays)
 
 
 @dataclass(frozen=True)
