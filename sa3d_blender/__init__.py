@@ -11,6 +11,8 @@ __all__ = ["register", "unregister"]
 MODULES = (
     "properties",
     "link",
+    "jobs",
+    "shaping",
     "scene.follow",
     "operators.import_result",
     "operators.import_capture",
@@ -18,6 +20,8 @@ MODULES = (
     "operators.add_prompt",
     "operators.edit_prompts",
     "operators.steps",
+    "operators.jobs",
+    "operators.results",
     "tools.prompt_tools",
     "overlay.draw",
     "ui.panel",

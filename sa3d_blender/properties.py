@@ -32,6 +32,12 @@ SCALES = (
 )
 
 
+def _grown(prompted: Any, _context: Any) -> None:
+    from . import shaping  # which is about jobs, and they about this
+
+    shaping.grown(prompted)
+
+
 class PromptPoint(bpy.types.PropertyGroup):
     """A place in a photo."""
 
@@ -63,6 +69,24 @@ class PromptedObject(bpy.types.PropertyGroup):
     )
     prompts: bpy.props.CollectionProperty(type=Prompt)  # type: ignore[valid-type]
     active: bpy.props.IntProperty(name="Prompt", description="The selected prompt", default=-1)  # type: ignore[valid-type]
+    # What was made of it: the engine's folder, which prompts that knows (asks.py), how often it was corrected.
+    result: bpy.props.StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
+    told: bpy.props.StringProperty(options={"HIDDEN"})  # type: ignore[valid-type]
+    corrections: bpy.props.IntProperty(options={"HIDDEN"})  # type: ignore[valid-type]
+    lam: bpy.props.FloatProperty(  # type: ignore[valid-type]
+        name="Lambda", description="How much evidence against the object weighs, at a slider of 0", default=1.0
+    )
+    grow: bpy.props.FloatProperty(  # type: ignore[valid-type]
+        name="Grow / Shrink",
+        description=(
+            "Take in more of what the photos are unsure about, or less. The mesh follows roughly; Apply makes it well"
+        ),
+        min=-1.0,
+        max=1.0,
+        step=1,
+        precision=2,
+        update=_grown,
+    )
 
 
 class CaptureState(bpy.types.PropertyGroup):

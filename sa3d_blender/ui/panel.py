@@ -8,6 +8,7 @@ import bpy
 
 from ..scene.prompt_store import active_object
 from ..scene.views import active_capture, cameras_of, seen_camera
+from .jobs_panel import CLASSES as JOBS
 from .lists import CLASSES as LISTS
 
 __all__ = ["register", "unregister"]
@@ -134,27 +135,7 @@ class SA3D_PT_prompts(_NeedsCapture, bpy.types.Panel):
         buttons.operator("sa3d.clear_prompts", text="", icon="TRASH").everywhere = False
 
 
-class SA3D_PT_steps(_NeedsCapture, bpy.types.Panel):
-    """The verbs."""
-
-    bl_idname = "SA3D_PT_steps"
-    bl_label = "Segment"
-
-    def draw(self, context: Any) -> None:
-        """One button for each step, grey with the reason."""
-        layout = self.layout
-        column = layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
-        column.prop(context.scene.sa3d, "quality")
-        buttons = layout.column(align=True)
-        buttons.operator("sa3d.train")
-        buttons.operator("sa3d.segment")
-        buttons.operator("sa3d.refine")
-        layout.operator("sa3d.cancel", icon="CANCEL")
-
-
-CLASSES = (*LISTS, SA3D_PT_capture, SA3D_PT_views, SA3D_PT_objects, SA3D_PT_prompts, SA3D_PT_steps)
+CLASSES = (*LISTS, SA3D_PT_capture, SA3D_PT_views, SA3D_PT_objects, SA3D_PT_prompts, *JOBS)
 
 
 def register() -> None:
