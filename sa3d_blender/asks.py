@@ -98,13 +98,16 @@ def new_prompts(prompted: Any) -> tuple[list[Any], int]:
 
 
 def prompted_view(prompted: Any) -> Any:
-    """The camera in whose photo most was said of what the object is; None where nothing was said in any."""
-    cameras = prompted_cameras(prompted)
-    return max(
-        cameras,
-        key=lambda camera: sum(one.positive or one.kind == "BOX" for _, one in prompts_in(prompted, camera)),
-        default=None,
-    )
+    """The camera in whose photo most was said of what the object is; None where nothing was said in any.
+
+    Among equals the one with more boxes and strokes, which a correction would take for points.
+    """
+
+    def rank(camera: Any) -> tuple[int, int]:
+        here = [one for _, one in prompts_in(prompted, camera)]
+        return sum(one.positive or one.kind == "BOX" for one in here), sum(one.kind != "CLICK" for one in here)
+
+    return max(prompted_cameras(prompted), key=rank, default=None)
 
 
 def _corrections(prompts: Sequence[Any]) -> list[Ask]:

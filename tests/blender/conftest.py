@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.helpers.scripted_engine import FAKE, write_meshes
+
 ROOT = Path(__file__).parents[2]
 SPEC = importlib.util.find_spec("bpy")
 
@@ -69,7 +71,7 @@ def in_blender(extension_zip: Path, tmp_path: Path) -> Callable[..., dict[str, A
             text=True,
             timeout=240,
         )
-        assert out.is_file(), done.stdout + done.stderr
+        assert out.is_file(), f"{done.returncode} {done.stdout} {done.stderr}"
         found: dict[str, Any] = json.loads(out.read_text())
         return found
 
@@ -109,3 +111,10 @@ def described(tmp_path: Path) -> dict[str, Any]:
         "colours": [[255, 0, 0], [0, 255, 0], [0, 0, 255]],
         "warnings": [],
     }
+
+
+@pytest.fixture
+def jobs(in_blender: Any, described: dict[str, Any], tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """Runs a script with an engine that is a script too, and with the described capture imported."""
+    meshes = write_meshes(tmp_path)
+    return lambda script, **more: in_blender(FAKE + script, described=described, **meshes, **more)
