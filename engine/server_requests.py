@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from sa3d_blender.protocol.messages import Request
 if TYPE_CHECKING:  # torch takes seconds to load, and the first frame shouldn't wait for it
     from engine.options import Options, SegmentOptions
     from engine.prompts import UserPrompt
+    from engine.server_lanes import Work
     from engine.server_live import LiveShapes
     from engine.server_preview import Previewer, PreviewRequest
 
@@ -31,7 +33,7 @@ def request_kinds(device: str = "auto", cache: Path | None = None) -> Mapping[st
         device: for requests that name none. cache: the cache folder; by default as for the command line.
     """
     asked = _Requests(device, cache)
-    return {
+    kinds = {
         "info": Kind(asked.info),
         "doctor": Kind(asked.doctor),
         "open_capture": Kind(asked.open_capture),
@@ -50,6 +52,23 @@ def request_kinds(device: str = "auto", cache: Path | None = None) -> Mapping[st
         "cache_size": Kind(asked.cache_size),
         "cache_clear": Kind(asked.cache_clear, long=True),
     }
+    return {name: replace(kind, work=_loaded(kind.work)) for name, kind in kinds.items()}
+
+
+_loading = threading.Lock()
+
+
+def _loaded(work: Work) -> Work:
+    """The work once torch is there. Requests come on three threads, and torch can't be imported by two at a time:
+    each then finds the other's modules half done, and no later import mends that."""
+
+    def waits(request: Request, job: ServedJob) -> Answer:
+        with _loading, suppress(ImportError):  # the work itself says what is missing, and some needs none of it
+            import engine.api  # noqa: F401
+        job.check()
+        return work(request, job)
+
+    return waits
 
 
 class _Requests:
@@ -302,7 +321,6 @@ def _preview_request(body: Body, prompt: UserPrompt) -> PreviewRequest:
 
 
 def _segment_options(body: Body) -> SegmentOptions:
-    from dataclasses import replace
 
     from engine.lifting.settings import RULES
     from engine.options import SegmentOptions
