@@ -113,7 +113,9 @@ def segment(
         float | None,
         typer.Option("--lambda", min=0.0, help="Weight of evidence against (1; paper: 0.15)."),
     ] = None,
-    prompts: Annotated[int, typer.Option(min=1, help="Point prompts per view (n_p).")] = 3,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, help="Point prompts per view (n_p) (10; paper: 3).", show_default=False)
+    ] = None,
     views: Annotated[float, typer.Option(callback=share_option, help="Share of the views that vote.")] = 1.0,
     two_pass: Annotated[
         bool, typer.Option("--two-pass", help="Second pass, beside what the first took along by mistake.")

@@ -34,7 +34,7 @@ Quality = Annotated[str, typer.Option(help="Of the field: draft, good or best.")
 Rule = Annotated[str, typer.Option(help="ours, or paper: V > 0 and all else exactly as published.")]
 Lambda = Annotated[float | None, typer.Option("--lambda", min=0.0, help="Weight of evidence against (1; paper: 0.15).")]
 Tau = Annotated[float, typer.Option(callback=share_option, help="Least IoU of an accepted view.")]
-Points = Annotated[int, typer.Option(min=1, help="Point prompts per view (n_p).")]
+Points = Annotated[int | None, typer.Option(min=1, help="Point prompts per view (n_p) (10; paper: 3).")]
 Weights = Annotated[Path | None, typer.Option(help="SAM's weights file.")]
 
 
@@ -58,14 +58,16 @@ def evaluate_masks(
     protocol: Annotated[
         str, typer.Option(help="reference: one true mask given; clicks: simulated ones; ceiling: all true masks.")
     ] = "reference",
-    clicks: Annotated[str, typer.Option(help="Numbers of clicks, for --protocol clicks.")] = "1,2,3,5",
+    clicks: Annotated[
+        str, typer.Option("--clicks", "-k", help="Numbers of clicks, for --protocol clicks.")
+    ] = "1,2,3,5",
     view: Annotated[str | None, typer.Option(help="Reference view (default: the first).")] = None,
     objects: Objects = None,
     apart: Apart = "",
     rule: Rule = "ours",
     lam: Lambda = None,
     tau: Tau = 0.5,
-    prompts: Points = 3,
+    prompts: Points = None,
     two_pass: Annotated[bool, typer.Option("--two-pass", help="With the second pass of appendix B.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Without the paper's rule beside ours.")] = False,
     meshes: Annotated[bool, typer.Option(help="Compare meshes, too, where there are true ones.")] = True,

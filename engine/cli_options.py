@@ -105,8 +105,8 @@ def share_option(value: float) -> float:
 
 
 def lifting_settings(rule: str, lam: float | None, **knobs: Any) -> LiftingSettings:
-    """The settings of a rule ("ours" or "paper"), with the knobs that were given on the command line."""
+    """The settings of a rule ("ours" or "paper"), with the knobs that were given (those that aren't None)."""
     if rule not in RULES:
         raise typer.BadParameter(f"there is no rule '{rule}'; choose one of: {', '.join(RULES)}.")
-    settings = replace(RULES[rule], **knobs)
+    settings = replace(RULES[rule], **{name: value for name, value in knobs.items() if value is not None})
     return settings if lam is None else replace(settings, lam=lam)

@@ -36,6 +36,8 @@ DIFFERENCES: dict[str, dict[str, Any]] = {
     "order by overlap": {"order": "overlap"},
     "rendered mask as hint": {"hint": True},
     "negative points": {"negatives": True},
+    "10 points": {"prompts": LiftingSettings.prompts},
+    "boxes": {"boxes": True},
     "second chance": {"second_chance": True},
     "stray parts left out": {"anchored": True},
     "spread where few views vote": {"spread": True},
@@ -61,7 +63,6 @@ def variants(table: str, base: LiftingSettings) -> dict[str, LiftingSettings | N
     for name, change in DIFFERENCES.items():
         rows[f"ours - {name}"] = replace(ours, **{key: getattr(PAPER, key) for key in change})
     rows["ours + boundary graph cut"] = replace(ours, boundary=True)
-    rows["ours + boxes"] = replace(ours, boxes=True)
     rows["ours + two passes"] = replace(ours, two_pass=True)
     rows["ours + clicked parts only"] = replace(ours, clicked_parts=True)
     return rows

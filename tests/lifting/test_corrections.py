@@ -203,7 +203,7 @@ def test_the_second_pass_pushes_back_what_came_along(stage):
     """The user's mask is the ball's; all other views also take the box, so that the prompted view shows it wrongly."""
     segmenter = Obedient(stage)
     start = stage.views[START]
-    loose = LiftingSettings(anchored=False, tau=0.1, trust=1.0, negatives=True)
+    loose = LiftingSettings(anchored=False, tau=0.1, trust=1.0, prompts=3)
     (lifted,) = lift(stage.scene(), [Seed(start, stage.mask("ball", start))], Obedient(stage), loose, Job())
     before = agreement(stage, lifted, "ball")
     done = second_pass(stage.scene(), lifted, segmenter, Job())
