@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import bpy
 
+from .job import Job
 from .scene.capture import build_capture
 from .scene.delivery import capture_by_uid, place, prompted_by_uid, results_of
 from .scene.glb import glb_triangles
 from .scene.prompt_store import add_object
-
-if TYPE_CHECKING:
-    from .jobs import Job
 
 __all__ = [
     "deliver",
@@ -63,11 +61,14 @@ def deliver(job: Job) -> bool:
     surface = glb_triangles(job.glb, "that the engine sent")
     prompted = prompted_by_uid(capture, job.object_uid)
     about = _about(job)
+    first = not results_of(capture)
     made = place(capture, job.object_uid, job.object_name, surface, about)
     job.say(f"{made.name}: {len(surface.faces):,} faces.")
     if prompted is not None:
         set_result(prompted, job, about)
     _select(capture, made)
+    if first:
+        _show_colours()
     push_undo(job.title)
     return True
 
@@ -184,3 +185,13 @@ def _select(capture: Any, made: Any) -> None:
                 other.select_set(False, view_layer=layer)
             made.select_set(True, view_layer=layer)
             layer.objects.active = made
+
+
+def _show_colours() -> None:
+    """Lets viewports that show the objects' plain colour show what the photos gave the first mesh."""
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                shading = area.spaces.active.shading
+                if shading.type == "SOLID" and shading.color_type == "MATERIAL":
+                    shading.color_type = "VERTEX"

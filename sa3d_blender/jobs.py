@@ -10,17 +10,13 @@ import math
 import sys
 import time
 import traceback
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from . import handover, link
-from .asks import Ask
 from .client.session import Callbacks, Handle, as_numpy
+from .job import Job, ViewPreview
 from .protocol.errors import Sa3dError
 from .protocol.messages import Failure, Preview, Progress, Result
 
@@ -34,6 +30,7 @@ __all__ = [
     "cancel",
     "corrections_of",
     "dismiss",
+    "on_delivered",
     "on_preview",
     "register",
     "request_defaults",
@@ -46,81 +43,10 @@ __all__ = [
 MOST_KEPT = 30
 
 
-@dataclass(frozen=True)
-class ViewPreview:
-    """What came of one view of a capture in a running job: ``mask`` uint8 [h, w] (255 = the object) or None."""
-
-    capture_uid: str
-    object_uid: str
-    view: str
-    verdict: str
-    mask: np.ndarray | None
-
-
-@dataclass(eq=False)
-class Job:
-    """One press of a button.
-
-    ``state``: "waiting" (for another job), "running", "cancelling", "ready" (made, but Blender can't take it just now:
-    ``note`` says why), "homeless" (made, and the open file doesn't have its capture), "done", "failed" (``what``
-    happened, the ``cure``, its ``code``) or "cancelled". ``after`` is the state that a job that is ready will have.
-    """
-
-    kind: str
-    title: str
-    capture_uid: str
-    capture_name: str
-    source: str
-    object_uid: str
-    object_name: str
-    quality: str
-    asks: tuple[Ask, ...]
-    result: str = ""
-    lam: float | None = None
-    uid: str = field(default_factory=lambda: uuid.uuid4().hex)
-    created: float = field(default_factory=time.time)
-    state: str = "waiting"
-    after: str = "done"
-    note: str = ""
-    step: int = 0
-    stage: str = ""
-    fraction: float = 0.0
-    seconds_left: float | None = None
-    view: str = ""
-    accepted: int = 0
-    rejected: int = 0
-    what: str = ""
-    cure: str = ""
-    code: str = ""
-    log: list[str] = field(default_factory=list)
-    told: list[Any] = field(default_factory=list)
-    answer: Mapping[str, Any] | None = None
-    report: Mapping[str, Any] | None = None
-    scene: Mapping[str, Any] | None = None
-    glb: bytes | None = None
-    beside: tuple[str, ...] = ()
-    began: float = 0.0
-    ended: float = 0.0
-    handle: Handle | None = field(default=None, repr=False)
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more will happen by itself."""
-        return self.state in ("done", "failed", "cancelled", "homeless")
-
-    @property
-    def seconds(self) -> float:
-        """For how long it has run."""
-        return 0.0 if not self.began else (self.ended or time.monotonic()) - self.began
-
-    def say(self, line: str) -> None:
-        """A line for the log."""
-        self.log.append(f"{time.strftime('%H:%M:%S')}  {line}")
-
-
 _jobs: list[Job] = []
 _corrections: dict[str, int] = {}
 _watchers: list[Callable[[ViewPreview], object]] = []
+_receivers: list[Callable[[Job], object]] = []
 _unhook: Callable[[], None] | None = None
 
 
@@ -180,7 +106,7 @@ def cancel(job: Job) -> None:
     if job.state == "waiting":
         _end(job, "cancelled", "Stopped before it began.")
     elif job.state == "running" and job.handle is not None:
-        job.state = "cancelling"
+        job.state, job.asked_to_stop = "cancelling", time.monotonic()
         job.say("Stopping on request.")
         job.handle.cancel()
     link.redraw()
@@ -207,6 +133,17 @@ def on_preview(function: Callable[[ViewPreview], object]) -> Callable[[], None]:
     def remove() -> None:
         if function in _watchers:
             _watchers.remove(function)
+
+    return remove
+
+
+def on_delivered(function: Callable[[Job], object]) -> Callable[[], None]:
+    """``function`` is told of each job whose mesh is in the scene now; returns what stops that."""
+    _receivers.append(function)
+
+    def remove() -> None:
+        if function in _receivers:
+            _receivers.remove(function)
 
     return remove
 
@@ -386,6 +323,9 @@ def _hand_over(job: Job) -> None:
         return
     job.glb = job.scene = None  # both are on disk, and large
     _end(job, job.after)
+    if job.kind != "train":
+        for receiver in tuple(_receivers):
+            receiver(job)
 
 
 def _duration(seconds: float) -> str:
@@ -407,3 +347,4 @@ def unregister() -> None:
         _unhook = None
     _jobs.clear()
     _watchers.clear()
+    _receivers.clear()

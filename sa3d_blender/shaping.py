@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
 
-from . import handover, link
+from . import handover, jobs, link
 from .client.session import Callbacks, Handle, as_numpy
-from .jobs import request_defaults
 from .protocol.messages import Failure, Result
 from .scene.delivery import capture_by_uid, draft, object_by_uid
 
-__all__ = ["fault", "grown", "is_busy", "lambda_of", "register", "unregister", "warm"]
+__all__ = ["fault", "grown", "is_busy", "lambda_of", "register", "unregister"]
 
-DECADES = 1.0
+DECADES = 2.0
 """That the slider moves lambda by, from its middle to either end."""
 
 
@@ -32,8 +32,10 @@ class _Wish:
 
 
 _wanted: _Wish | None = None
+_under_way: _Wish | None = None
 _handle: Handle | None = None
 _fault: Failure | None = None
+_unhook: Callable[[], None] | None = None
 
 
 def lambda_of(prompted: Any) -> float:
@@ -48,10 +50,14 @@ def grown(prompted: Any) -> None:
         _wish(_Wish(capture.get("sa3d_uid", ""), prompted.uid, prompted.result, lambda_of(prompted)))
 
 
-def warm(capture_uid: str, object_uid: str, result: str, lam: float) -> None:
-    """Has the engine take an object into memory, which takes seconds, before the slider is moved."""
-    if _wanted is None and not is_busy():
-        _wish(_Wish(capture_uid, object_uid, result, lam, drawn=False))
+def _warm_up(job: jobs.Job) -> None:
+    """Has the engine take a new object into memory, which takes seconds, before the slider is moved."""
+    global _wanted, _under_way
+    for wish in (_wanted, _under_way):
+        if wish is not None and wish.object_uid == job.object_uid:  # the good mesh is there: no draft comes after it
+            _wanted = _under_way = None
+    if _wanted is None and not is_busy() and job.after == "done" and not link.session().open_handles:
+        _wish(_Wish(job.capture_uid, job.object_uid, job.result, 1.0, drawn=False))
 
 
 def is_busy() -> bool:
@@ -71,11 +77,12 @@ def _wish(wish: _Wish) -> None:
 
 
 def _send() -> None:
-    global _wanted, _handle
+    global _wanted, _under_way, _handle
     if _wanted is None or is_busy():
         return
     wish, _wanted = _wanted, None
-    body = {**request_defaults("shape"), "result": wish.result, "lambda": wish.lam}
+    _under_way = wish
+    body = {**jobs.request_defaults("shape"), "result": wish.result, "lambda": wish.lam}
     callbacks = Callbacks(
         result=lambda _, message: _shaped(wish, message),
         failure=lambda _, message: _failed(wish, message),
@@ -89,7 +96,7 @@ def _shaped(wish: _Wish, message: Result) -> None:
     global _fault
     _fault = None
     link.redraw()
-    capture = capture_by_uid(wish.capture_uid) if wish.drawn else None
+    capture = capture_by_uid(wish.capture_uid) if wish.drawn and wish is _under_way else None
     made = object_by_uid(capture, wish.object_uid) if capture is not None else None
     if made is None or made.mode != "OBJECT" or made.get("sa3d_result") != wish.result:
         return
@@ -118,14 +125,19 @@ def _after_undo(_scene: Any, _depsgraph: Any = None) -> None:
 
 
 def register() -> None:
-    """Listens to undo."""
+    """Listens to undo, and to meshes that come."""
+    global _unhook
+    _unhook = jobs.on_delivered(_warm_up)
     bpy.app.handlers.undo_post.append(_after_undo)
     bpy.app.handlers.redo_post.append(_after_undo)
 
 
 def unregister() -> None:
     """Listens no more."""
-    global _wanted, _handle, _fault
+    global _wanted, _under_way, _handle, _fault, _unhook
+    if _unhook is not None:
+        _unhook()
+        _unhook = None
     bpy.app.handlers.undo_post.remove(_after_undo)
     bpy.app.handlers.redo_post.remove(_after_undo)
-    _wanted = _handle = _fault = None
+    _wanted = _under_way = _handle = _fault = None

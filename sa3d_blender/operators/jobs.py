@@ -147,7 +147,7 @@ def _show_text(context: Any, text: Any) -> None:
     for window in context.window_manager.windows:
         for area in window.screen.areas:
             if area.type == "TEXT_EDITOR":
-                area.spaces.active.text = text
+                _fill(area, text)
                 return
     before = set(context.window_manager.windows)
     bpy.ops.wm.window_new()
@@ -155,8 +155,12 @@ def _show_text(context: Any, text: Any) -> None:
         if window not in before:
             area = max(window.screen.areas, key=lambda one: one.width * one.height)
             area.type = "TEXT_EDITOR"
-            area.spaces.active.text = text
-            area.spaces.active.show_word_wrap = True
+            _fill(area, text)
+
+
+def _fill(area: Any, text: Any) -> None:
+    space = area.spaces.active
+    space.text, space.show_word_wrap, space.show_syntax_highlight, space.top = text, True, False, 0
 
 
 CLASSES = (

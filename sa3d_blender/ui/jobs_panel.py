@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+import time
 from typing import Any
 
 import bpy
@@ -29,6 +30,9 @@ ICONS = {
     "failed": "ERROR",
     "cancelled": "X",
 }
+STUCK_SECONDS = 5.0
+"""After which an engine that doesn't stop may be started anew."""
+
 RESTART, PREFERENCES = ("sa3d.restart_engine", "FILE_REFRESH"), ("sa3d.open_preferences", "PREFERENCES")
 CURES = {"engine": RESTART, EnvironmentFault.code: PREFERENCES, SegmenterError.code: PREFERENCES}
 """The button that does what an error's cure says, by the error's code."""
@@ -60,7 +64,8 @@ class SA3D_PT_steps(_Panel, bpy.types.Panel):
         column.use_property_split = True
         column.use_property_decorate = False
         column.prop(context.scene.sa3d, "quality")
-        buttons = layout.column(align=True)
+        buttons = layout.row(align=True)
+        buttons.scale_y = 1.2
         buttons.operator("sa3d.train")
         buttons.operator("sa3d.segment")
         buttons.operator("sa3d.refine")
@@ -73,12 +78,14 @@ class SA3D_PT_steps(_Panel, bpy.types.Panel):
 
 def _draw_running(layout: Any, job: jobs.Job) -> None:
     column = layout.column(align=True)
-    column.label(text=job.title)
-    if job.state == "cancelling":
-        column.progress(factor=job.fraction, type="BAR", text="Stopping")
-        return
     stage = "Starting the engine" if link.state() == "starting" else job.stage
-    column.progress(factor=job.fraction, type="BAR", text=f"{stage}{_left(job.seconds_left)}")
+    if job.state == "cancelling":
+        column.label(text="Stopping")
+        if time.monotonic() - job.asked_to_stop > STUCK_SECONDS:
+            column.operator(RESTART[0], icon=RESTART[1])
+        return
+    column.label(text=stage)
+    column.progress(factor=job.fraction, type="BAR", text=f"{job.fraction:.0%}{_left(job.seconds_left)}")
     if job.view:
         row = column.row()
         row.label(text=job.view, icon="VIEW_CAMERA")

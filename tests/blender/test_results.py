@@ -63,15 +63,14 @@ prompted.told = json.dumps(json.loads(prompted.told)[:1])
 prompted.grow = 0.5
 bpy.ops.sa3d.refine()
 finish()
-asks = [one for one in asked if one.kind != "shape"]
-seen["second"] = [[one.kind, one.body] for one in asks[-3:]]
+seen["second"] = [[one.kind, one.body] for one in asked[-3:]]
 seen["corrections"] = prompted.corrections, made_of()["sa3d_lambda"], prompted.grow
 """,
     )
     kind, body, corrections, extent = seen["first"]
     assert kind == "correct" and corrections == 1 and extent[1] == [1.25, 2, 1.5]
     assert body["view"] == "b" and body["points"] == [[12.5, 35, 1]] and body["result"] == "/results/1"
-    lam = pytest.approx(0.15 * 10**-0.5)
+    lam = pytest.approx(0.15 * 10**-1)
     assert [kind for kind, _ in seen["second"]] == ["undo", "correct", "mesh"]
     assert seen["second"][2][1] == {"result": "/results/1", "lambda": lam}
     assert seen["corrections"] == [1, lam, 0.5]
@@ -98,20 +97,25 @@ pump_until(lambda: len(held) == 2)
 seen["first"] = extent(made)[1][0]
 shape(*held[1])
 pump_until(lambda: not shaping.is_busy())
-seen["asked"] = [request.body for request, _ in held]
+seen["asked"] = [request.body for request, _ in held[:2]]
 colour = list(made.data.color_attributes["Color"].data[0].color)
 seen["drawn"] = extent(made), made["sa3d_draft"], list(made.location), colour
+prompted.grow = 0.4  # a draft that comes after the good mesh is not drawn over it
+prompted.grow = 0.5
+pump_until(lambda: len(held) == 3)
 bpy.ops.sa3d.apply_shape()
+pump_until(lambda: jobs.all_jobs()[-1].is_over)
+shape(*held[2])
+plays["shape"] = shape
 finish()
 seen["applied"] = asked[-1].body, extent(made), "sa3d_draft" in made, made["sa3d_lambda"]
-plays["shape"] = shape
 bpy.ops.sa3d.reset_shape()
 pump_until(lambda: not shaping.is_busy())
 seen["reset"] = extent(made)[1][0], prompted.grow
 """,
     )
     assert "as the slider says already" in seen["grey"] and seen["under way"] == 1
-    lam = [0.15 * 10**-0.1, 0.15 * 10**-0.5]
+    lam = [0.15 * 10**-0.2, 0.15 * 10**-1]
     assert [body["lambda"] for body in seen["asked"]] == pytest.approx(lam)
     assert seen["asked"][0]["result"] == "/results/1" and seen["first"] == pytest.approx(0.1 / lam[0], abs=1e-3)
     extent, draft, location, colour = seen["drawn"]
@@ -148,7 +152,7 @@ pump_until(lambda: not shaping.is_busy())
 seen["redone"] = extent(made_of())[1][0], bpy.context.scene.sa3d.capture.sa3d.objects[0].grow
 """,
     )
-    half, quarter = (0.1 / (0.15 * 10**-grow) for grow in (0.5, 0.25))
+    half, quarter = (0.1 / (0.15 * 10 ** (-2 * grow)) for grow in (0.5, 0.25))
     assert seen["now"] == pytest.approx(half, abs=1e-3)
     assert seen["undone"] == [pytest.approx(quarter, abs=1e-3), 0.25]
     assert seen["redone"] == [pytest.approx(half, abs=1e-3), 0.5]

@@ -59,7 +59,8 @@ def shape(request, engine):
 plays = {"train": train, "segment": segment, "correct": correct, "mesh": mesh, "shape": shape,
          "undo": lambda request, engine: correct(request, engine, -1)}
 def play(request, engine):
-    asked.append(request)
+    if request.kind != "shape":  # which is asked after each mesh, to be ready for the slider
+        asked.append(request)
     plays[request.kind](request, engine)
 def launch():
     engines.append(FakeTransport({kind: play for kind in plays}))
@@ -72,7 +73,7 @@ def pump_until(told, seconds=20):
         link.pump()
         time.sleep(0.005)
 def finish():
-    pump_until(lambda: all(job.is_over for job in jobs.all_jobs()))
+    pump_until(lambda: all(job.is_over for job in jobs.all_jobs()) and not shaping.is_busy())
     return jobs.all_jobs()[-1]
 path = here + "/capture.json"
 json.dump(given["described"], open(path, "w"))
