@@ -175,9 +175,8 @@ def _begin_next() -> None:
 def _begin(job: Job) -> None:
     job.state, job.began = "running", time.monotonic()
     job.say(f"{job.title}.")
-    session = link.session()
-    if session.state == "dead":  # who presses a button wants it to work: a new engine, or the reason again
-        session.restart()
+    if link.state() == "dead":  # who presses a button wants it to work: a new engine, or the reason again
+        link.restart()
     if job.kind == "segment":
         job.beside = handover.neighbours(job)
     _send(job)

@@ -102,12 +102,11 @@ def _draw_trouble(layout: Any, context: Any) -> None:
         layout.label(text=f"{waiting} more {'waits' if waiting == 1 else 'wait'}", icon="TIME")
     for job in jobs.all_jobs():
         if job.state == "ready" and job.note:
-            _say(layout, context, f"{job.title} is done. {job.note}", "INFO")
+            _say(layout, context, "INFO", f"{job.title} is done. {job.note}")
     fault = link.fault() if link.state() == "dead" else None
     if latest is not None and latest.state == "failed":
         box = layout.box()
-        _say(box, context, latest.what, "ERROR")
-        _say(box, context, latest.cure, "NONE")
+        _say(box, context, "ERROR", latest.what, latest.cure)
         row = box.row(align=True)
         cure = RESTART if fault is not None and latest.code == "engine" else CURES.get(latest.code)
         if cure is not None:
@@ -118,8 +117,7 @@ def _draw_trouble(layout: Any, context: Any) -> None:
         row.operator("sa3d.dismiss_job", text="", icon="X").uid = latest.uid
     elif fault is not None:
         box = layout.box()
-        _say(box, context, fault.what, "ERROR")
-        _say(box, context, fault.cure, "NONE")
+        _say(box, context, "ERROR", fault.what, fault.cure)
         row = box.row(align=True)
         if fault.code == EnvironmentFault.code:
             row.operator(PREFERENCES[0], icon=PREFERENCES[1])
@@ -127,7 +125,7 @@ def _draw_trouble(layout: Any, context: Any) -> None:
         row.operator("sa3d.show_log", icon="TEXT").uid = ""
     if latest is not None and latest.state == "homeless":
         box = layout.box()
-        _say(box, context, f"{latest.title} is done, but {latest.capture_name} is not in this file", "INFO")
+        _say(box, context, "INFO", f"{latest.title} is done, but {latest.capture_name} is not in this file")
         row = box.row(align=True)
         row.operator("sa3d.import_job_result", icon="IMPORT").uid = latest.uid
         row.operator("sa3d.dismiss_job", text="", icon="X").uid = latest.uid
@@ -159,7 +157,7 @@ class SA3D_PT_result(_Panel, bpy.types.Panel):
         if shaping.is_busy() and "sa3d_draft" not in made and abs(prompted.grow) > 0:
             layout.label(text="Taking the object up ...", icon="TIME")
         elif (fault := shaping.fault()) is not None:
-            _say(layout, context, fault.what, "ERROR")
+            _say(layout, context, "ERROR", fault.what)
         elif "sa3d_draft" in made:
             layout.label(text="A rough shape: Apply makes it well", icon="INFO")
         facts = layout.column(align=True)
@@ -201,14 +199,16 @@ class SA3D_PT_jobs(_Panel, bpy.types.Panel):
                 row.operator("sa3d.dismiss_job", text="", icon="X").uid = job.uid
 
 
-def _say(layout: Any, context: Any, text: str, icon: str) -> None:
-    """A sentence over as many lines as it needs."""
+def _say(layout: Any, context: Any, icon: str, *sentences: str) -> None:
+    """Sentences, each on lines of its own, as many as it needs."""
     region = context.region
     scale = context.preferences.system.ui_scale
-    wide = 36 if region is None else max(18, int((region.width - 60 * scale) / (6.3 * scale)))
+    wide = 36 if region is None else max(18, int((region.width - 70 * scale) / (6.3 * scale)))
     column = layout.column(align=True)
-    for number, line in enumerate(textwrap.wrap(text, wide)):
-        column.label(text=line, icon=icon if number == 0 else ("BLANK1" if icon != "NONE" else "NONE"))
+    column.scale_y = 0.8
+    for line in (line for sentence in sentences for line in textwrap.wrap(sentence, wide)):
+        column.label(text=line, icon=icon)
+        icon = "BLANK1"
 
 
 def _left(seconds: float | None) -> str:

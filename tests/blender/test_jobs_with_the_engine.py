@@ -106,6 +106,9 @@ seen["applied"] = finish(), made.get("sa3d_draft"), made["sa3d_lambda"]
 bpy.ops.sa3d.add_click(place=other, view="009")
 bpy.ops.sa3d.refine()
 seen["refined"] = finish(), prompted.corrections
+prompted.told, prompted.corrections = json.dumps(json.loads(prompted.told)[:1]), 0  # as Ctrl-Z leaves it
+bpy.ops.sa3d.refine()
+seen["refined again"] = finish(), prompted.corrections, "Taking back" in "".join(jobs.all_jobs()[-1].log)
 bpy.ops.sa3d.add_object(name="Box")
 bpy.ops.sa3d.add_click(place=box, view="004")
 bpy.ops.sa3d.segment()
@@ -134,5 +137,6 @@ seen["stopped"] = link.state(), engines[-1].ending(2.0) is not None
     assert seen["draft"] and seen["sizes"][1] > seen["sizes"][2] and max(seen["waits"][1:]) < 1
     assert seen["applied"][0] == ["done", ""] and seen["applied"][1] is None
     assert seen["refined"] == [["done", ""], 1]
+    assert seen["refined again"] == [["done", ""], 1, True]
     assert seen["second"][0] == ["done", ""] and seen["second"][1][0] == pytest.approx(0.55, abs=0.15)
     assert seen["stopped"] == ["stopped", True] and seen["longest pump"] < 0.5

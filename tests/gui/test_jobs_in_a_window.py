@@ -162,6 +162,18 @@ def test_the_slider_shapes_the_mesh(desk):
     assert desk.py("answer = len(bpy.data.objects['Object'].data.polygons)") == 12
 
 
+def test_a_job_goes_on_while_another_file_is_opened(desk):
+    path = str(desk.folder / "work.blend")
+    desk.py(SPACE + "space['held'] = []\nspace['plays']['segment'] = lambda *both: space['held'].append(both)")
+    desk.py(f"with override():\n    bpy.ops.wm.save_as_mainfile(filepath={path!r})")
+    press(desk, "segment")
+    until(desk, "len(space['held'])")
+    desk.py(f"with override():\n    bpy.ops.wm.open_mainfile(filepath={path!r})")
+    desk.py(SPACE + "space['segment'](*space['held'][0])")
+    until(desk, "jobs.all_jobs()[-1].state == 'done'")
+    assert desk.py("answer = bpy.data.objects['Object']['sa3d_result']").startswith("/results/")
+
+
 def test_a_crash_is_said_and_mended_by_a_button(desk):
     desk.py(SPACE + "space['plays']['segment'] = lambda request, engine: engine.crash('signal 9')")
     press(desk, "segment")
