@@ -97,11 +97,11 @@ class Attention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
-    def forward(self, x: Float[Tensor, "n t c"], ignored: Float[Tensor, "n 1 1 t"]) -> Float[Tensor, "n t c"]:
-        """``ignored``: 0 for tokens that count, minus infinity for padding."""
+    def forward(self, x: Float[Tensor, "n t c"], ignored: Float[Tensor, "n 1 1 t"] | None) -> Float[Tensor, "n t c"]:
+        """``ignored``: 0 for tokens that count, minus infinity for padding; None where all count."""
         n, t, c = x.shape
         q, k, v = self.qkv(self.norm1(x)).reshape(n, t, 3, HEADS, c // HEADS).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=ignored.to(q.dtype))
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=None if ignored is None else ignored.to(q.dtype))
         x = x + self.out(mixed.transpose(1, 2).reshape(n, t, c))
         return x + self.mlp(self.norm2(x))
 
@@ -159,11 +159,13 @@ class Decoder(nn.Module):
         last = first + clicks.shape[1]
         missing[:, first:last] = torch.where(prompts.labels < 0, -math.inf, 0.0)
         missing[:, last : last + 2] = torch.where(torch.isnan(prompts.box[:, :1]), -math.inf, 0.0)
-        ignored = missing[:, None, None]
+        ignored: Tensor | None = missing[:, None, None]
+        if n == 1:  # nothing to be padded: attention without a mask is faster
+            tokens, ignored = tokens[:, missing[0] == 0], None
         for layer in self.layers:
             tokens = layer(tokens, ignored)
         tokens = self.last(tokens)
-        return tokens[:, last + 2 :].transpose(1, 2).reshape(n, c, height, width), tokens[:, :first]
+        return tokens[:, -height * width :].transpose(1, 2).reshape(n, c, height, width), tokens[:, :first]
 
 
 NARROWEST = 3.0  # standard deviation of the bumps at clicks at the finest level, in pixels of the network's input

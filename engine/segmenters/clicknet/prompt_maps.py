@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,16 +60,19 @@ def sample(features: Float[Tensor, "n c h w"], points: Float[Tensor, "n p 2"], s
     return F.grid_sample(features, grid, align_corners=False, padding_mode="border")[:, :, 0].transpose(1, 2)
 
 
-def similarity(
-    features: Float[Tensor, "n c h w"], prompts: PromptTensors, label: int, stride: int
-) -> Float[Tensor, "n 1 h w"]:
-    """The largest cosine between a cell's features and those under the clicks with that label; 0 without clicks."""
+def similarities(
+    features: Float[Tensor, "n c h w"], prompts: PromptTensors, labels: Sequence[int], stride: int
+) -> list[Float[Tensor, "n 1 h w"]]:
+    """For each label the largest cosine between a cell's features and those under its clicks; 0 without clicks."""
     normed = F.normalize(features.float(), dim=1)
     clicked = F.normalize(sample(normed, prompts.points, stride), dim=-1)
     cosine = torch.einsum("npc,nchw->nphw", clicked, normed)
-    wanted = (prompts.labels == label)[..., None, None]
-    best = cosine.masked_fill(~wanted, -2.0).amax(1, keepdim=True)
-    return torch.where(best < -1.5, torch.zeros(()), best)
+    found = []
+    for label in labels:
+        wanted = (prompts.labels == label)[..., None, None]
+        best = cosine.masked_fill(~wanted, -2.0).amax(1, keepdim=True)
+        found.append(torch.where(best < -1.5, torch.zeros(()), best))
+    return found
 
 
 def prompt_maps(features: Float[Tensor, "n c h w"], prompts: PromptTensors, stride: int) -> Float[Tensor, "n 8 h w"]:
@@ -77,7 +81,7 @@ def prompt_maps(features: Float[Tensor, "n c h w"], prompts: PromptTensors, stri
     maps = [
         bumps(prompts, label, height, width, stride, s) for label in (1, 0) for s in (max(NARROW, stride / 2), BROAD)
     ]
-    maps += [similarity(features, prompts, label, stride) for label in (1, 0)]
+    maps += similarities(features, prompts, (1, 0), stride)
     maps.append(box_map(prompts.box, height, width, stride))
     maps.append(F.interpolate(prompts.mask, (height, width), mode="area"))
     return torch.cat(maps, 1).to(features.dtype)

@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from engine.segmenters.base import Candidate, Photo, Prediction, Prompts
 from engine.segmenters.clicked_parts import clicked_parts
@@ -93,7 +95,9 @@ class ClickNetSegmenter:
             inner = _network_size(height, width)
             logits = F.interpolate(decoded.logits, _padded(inner), mode="bilinear", align_corners=False)
             logits = logits[..., : inner[0], : inner[1]]
-            masks = torch.sigmoid(F.interpolate(logits, (height, width), mode="bilinear", align_corners=False))
+            if inner != (height, width):
+                logits = F.interpolate(logits, (height, width), mode="bilinear", align_corners=False)
+            masks = torch.sigmoid(logits)
         soft, scores = masks[0].float().cpu().numpy(), decoded.iou[0].float().cpu().numpy()
         if self.attached:
             shown = None if prompts.mask is None else prompts.mask > 0.5
@@ -168,7 +172,18 @@ def _load(path: Path) -> ClickNet:
             f"{path.name} holds weights of another network than this clicknet.", "Use the weights of this version."
         )
     net.load_state_dict({name: value.to(torch.float32) for name, value in state.items()}, strict=False)
-    return net.eval().requires_grad_(False)
+    return _fused(net.eval().requires_grad_(False))
+
+
+def _fused(net: ClickNet) -> ClickNet:
+    """The same function with each batch normalisation worked into the convolution before it, in place."""
+    for module in list(net.modules()):
+        if isinstance(module, nn.Sequential):
+            for k in range(len(module) - 1):
+                convolution, norm = module[k], module[k + 1]
+                if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    module[k], module[k + 1] = fuse_conv_bn_eval(convolution, norm), nn.Identity()
+    return net
 
 
 def _network_size(height: int, width: int) -> tuple[int, int]:
