@@ -41,8 +41,8 @@ def desk(window: Any) -> Any:
     script = FAKE.split("path = here")[0]
     window.py(
         f"""
-import json, numpy as np
-space = bpy.app.driver_namespace["sa3d_test"] = {{"arguments": json.loads({json.dumps(given)!r}), "np": np, "bpy": bpy}}
+import json, sys, numpy as np
+space = sys.sa3d_test = {{"arguments": json.loads({json.dumps(given)!r}), "np": np, "bpy": bpy}}
 exec({script!r}, space)
 json.dump(space["arguments"]["described"], open({str(window.folder / "capture.json")!r}, "w"))
 with override():
@@ -64,7 +64,8 @@ next(r for r in area.regions if r.type == "UI").active_panel_category = "SA3D"
 
 
 SPACE = """
-space = bpy.app.driver_namespace["sa3d_test"]
+import sys
+space = sys.sa3d_test
 jobs, link, shaping = (space[name] for name in ("jobs", "link", "shaping"))
 """
 
