@@ -10,6 +10,7 @@ __all__ = ["register", "unregister"]
 # In this order: what is saved in the file first, what draws it last.
 MODULES = (
     "properties",
+    "preferences",
     "link",
     "jobs",
     "shaping",
