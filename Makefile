@@ -18,7 +18,10 @@ BLENDER_EXT = $$($(BIN)/python -c 'import importlib.util as u, pathlib as p; \
 X_PACKAGES := libx11-6 libxext6 libxrender1 libxfixes3 libxi6 libxxf86vm1 libxkbcommon0 libsm6 libice6 libgl1 libegl1
 X_MISSING = ldd $$($(BIN)/python -c 'import importlib.util as u; print(u.find_spec("bpy").origin)') | grep "not found"
 
-.PHONY: help setup demo test zip clean
+# Where the built extension goes, and the repository with it.
+DIST := dist
+
+.PHONY: help setup demo test zip repository clean
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +29,7 @@ help:
 	@echo "make demo    makes a capture, trains a field, segments an object, writes it to demo-out/"
 	@echo "make test    runs ruff, mypy and pytest"
 	@echo "make zip     builds the Blender extension in dist/ and validates it"
+	@echo "make repository   puts it into dist/repository: static files that Blender installs and updates it from"
 	@echo "make clean   removes demo-out, dist, build and the tools' caches; keeps .venv"
 
 setup: $(STAMP)
@@ -70,10 +74,22 @@ test: setup
 
 # Blender's own packer comes inside the bpy package; no Blender binary is needed.
 zip: setup
-	@mkdir -p dist
-	@rm -f dist/*.zip
-	@$(BIN)/python "$(BLENDER_EXT)" build --source-dir . --output-dir dist
-	@for archive in dist/*.zip; do $(BIN)/python "$(BLENDER_EXT)" validate "$$archive" || exit 1; done
+	@mkdir -p "$(DIST)"
+	@rm -f "$(DIST)"/*.zip
+	@$(BIN)/python "$(BLENDER_EXT)" build --source-dir . --output-dir "$(DIST)"
+	@for archive in "$(DIST)"/*.zip; do $(BIN)/python "$(BLENDER_EXT)" validate "$$archive" || exit 1; done
+
+# Static files only: any web server can hold the folder, and Blender installs from a folder on disk as well.
+# Made aside and then moved, so that the folder is whole or as it was.
+repository: zip
+	@rm -rf "$(DIST)/repository.new"
+	@mkdir "$(DIST)/repository.new"
+	@cp "$(DIST)"/*.zip "$(DIST)/repository.new"
+	@$(BIN)/python "$(BLENDER_EXT)" server-generate --html --repo-dir "$(DIST)/repository.new"
+	@rm -rf "$(DIST)/repository"
+	@mv "$(DIST)/repository.new" "$(DIST)/repository"
+	@$(BIN)/python -c 'import pathlib, sys; print("Blender takes it from", pathlib.Path(sys.argv[1]).resolve().as_uri())' \
+		"$(DIST)/repository/index.json"
 
 clean:
 	rm -rf demo-out dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,45 @@
+"""The Blenders that the tests run in: this environment's own bpy module, and those that SA3D_BPY_PYTHONS names."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PYTHONS", "run_in_blender", "version_of"]
+
+PYTHONS: tuple[str, ...] = (
+    *((sys.executable,) if importlib.util.find_spec("bpy") is not None else ()),
+    *(each for each in os.environ.get("SA3D_BPY_PYTHONS", "").split(os.pathsep) if each),
+)
+"""Python executables that can import bpy. SA3D_BPY_PYTHONS holds more of them, separated as in PATH."""
+
+
+def run_in_blender(python: str, script: str, folder: Path, **arguments: Any) -> Any:
+    """Runs ``script`` in a Blender whose settings, and working folder, are ``folder``; returns what it left in
+    ``seen``. The script finds ``bpy``, ``json``, ``os``, ``sys`` and its ``arguments`` as variables."""
+    out = folder / "seen.json"
+    out.unlink(missing_ok=True)
+    whole = (
+        "import json, os, sys\nimport bpy\nimport addon_utils\nseen = {}\nglobals().update(json.loads(sys.argv[1]))\n"
+        f"{script}\njson.dump(seen, open(sys.argv[2], 'w'))\nos._exit(0)  # the bpy module may hang on leaving\n"
+    )
+    environment = os.environ | {"BLENDER_USER_RESOURCES": str(folder / "user")}
+    environment.pop("PYTHONPATH", None)  # what is installed has to stand on its own
+    command = [python, "-c", whole, json.dumps(arguments), str(out)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    assert out.is_file(), f"{done.returncode} {done.stdout} {done.stderr}"
+    return json.loads(out.read_text())
+
+
+@functools.cache
+def version_of(python: str) -> str:
+    """As "4.5"; the path itself where that Python has no bpy."""
+    code = "import bpy, os; print('%d.%d' % bpy.app.version[:2], flush=True); os._exit(0)"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60)
+    return (done.stdout.split() or [python])[-1]
