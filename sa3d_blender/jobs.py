@@ -41,12 +41,14 @@ __all__ = [
 ]
 
 MOST_KEPT = 30
+REDRAW_SECONDS = 0.2
 
 
 _jobs: list[Job] = []
 _corrections: dict[str, int] = {}
 _watchers: list[Callable[[ViewPreview], object]] = []
 _receivers: list[Callable[[Job], object]] = []
+_drawn = 0.0
 _unhook: Callable[[], None] | None = None
 
 
@@ -198,12 +200,18 @@ def _send(job: Job) -> None:
 
 def request_defaults(kind: str) -> dict[str, Any]:
     """What the preferences say of every request, as far as those of this kind take it."""
-    try:
-        from . import preferences
-    except ImportError:
-        return {}
+    from . import preferences
+
     taken = {"device", "segmenter"} if kind == "segment" else {"device"}
     return {name: value for name, value in preferences.request_defaults().items() if name in taken}
+
+
+def _redraw_calmly() -> None:
+    """Numbers that change by themselves are read no faster than this, and each drawing takes from the engine's time."""
+    global _drawn
+    if time.monotonic() - _drawn > REDRAW_SECONDS:
+        _drawn = time.monotonic()
+        link.redraw()
 
 
 def _progress(job: Job) -> Callable[[Handle, Progress], None]:
@@ -212,7 +220,7 @@ def _progress(job: Job) -> Callable[[Handle, Progress], None]:
             if message.stage != job.stage:
                 job.say(f"{message.stage} ...")
             job.stage, job.fraction, job.seconds_left = message.stage, message.fraction, message.seconds_left
-            link.redraw()
+            _redraw_calmly()
 
     return progress
 
@@ -227,7 +235,7 @@ def _preview(job: Job) -> Callable[[Handle, Preview], None]:
         mask = as_numpy(message.arrays["mask"]) if "mask" in message.arrays else None
         for watcher in tuple(_watchers):
             watcher(ViewPreview(job.capture_uid, job.object_uid, job.view, verdict, mask))
-        link.redraw()
+        _redraw_calmly()
 
     return preview
 

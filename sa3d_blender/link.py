@@ -17,7 +17,7 @@ import bpy
 
 from .client.session import Session
 from .client.transport import Transport
-from .protocol.errors import EnvironmentFault, Sa3dError
+from .protocol.errors import Sa3dError
 from .protocol.messages import Failure
 
 __all__ = [
@@ -150,10 +150,8 @@ def _transport() -> Transport:
     try:
         if _launcher is not None:
             return _launcher()
-        try:
-            from .preferences import launcher
-        except ImportError as why:
-            raise EnvironmentFault("This version has no preferences for the engine.", "Install a later one.") from why
+        from .preferences import launcher
+
         return launcher()()
     except Sa3dError as why:
         return _Refused(why)  # type: ignore[return-value]

@@ -35,6 +35,8 @@ seen["counts"], seen["log"] = [job.accepted, job.rejected], "\\n".join(job.log)
     assert seen["body"] == {
         "view": "a",
         "quality": "draft",
+        "device": "auto",
+        "segmenter": "auto",
         "points": [[pytest.approx(20, abs=0.01), pytest.approx(30, abs=0.01), 1],
                    [pytest.approx(60, abs=0.01), pytest.approx(30, abs=0.01), 0]],
     }  # fmt: skip

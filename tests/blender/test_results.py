@@ -72,7 +72,7 @@ seen["corrections"] = prompted.corrections, made_of()["sa3d_lambda"], prompted.g
     assert body["view"] == "b" and body["points"] == [[12.5, 35, 1]] and body["result"] == "/results/1"
     lam = pytest.approx(0.15 * 10**-1)
     assert [kind for kind, _ in seen["second"]] == ["undo", "correct", "mesh"]
-    assert seen["second"][2][1] == {"result": "/results/1", "lambda": lam}
+    assert seen["second"][2][1] == {"device": "auto", "result": "/results/1", "lambda": lam}
     assert seen["corrections"] == [1, lam, 0.5]
 
 
@@ -122,7 +122,7 @@ seen["reset"] = extent(made)[1][0], prompted.grow
     assert extent[1] == pytest.approx([0.1 / lam[1], 0.1 / lam[1], 0], abs=1e-3) and draft
     assert location == [0.5, 1, 0.5] and colour == pytest.approx([0.5029] * 3 + [188 / 255], abs=1e-3)
     body, extent, draft, kept = seen["applied"]
-    assert body == {"result": "/results/1", "lambda": pytest.approx(lam[1])}
+    assert body == {"device": "auto", "result": "/results/1", "lambda": pytest.approx(lam[1])}
     assert extent[1] == [1.25, 2, 1.5] and not draft and kept == pytest.approx(lam[1])
     assert seen["reset"] == [pytest.approx(0.1 / 0.15, abs=1e-3), 0]
 
