@@ -10,6 +10,7 @@ from typing import Any
 import bpy
 
 from .job import Job
+from .opening import IMPORT, build_job
 from .scene.capture import build_capture
 from .scene.delivery import capture_by_uid, place, prompted_by_uid, results_of
 from .scene.glb import glb_triangles
@@ -49,8 +50,12 @@ def why_not_now(job: Job) -> str:
 def deliver(job: Job) -> bool:
     """Puts what a job made into the open file, as one step of undo. False where its capture isn't there.
 
-    Raises StorageError for a mesh that can't be read.
+    Raises StorageError for a mesh that can't be read, CaptureError for a capture that makes no sense.
     """
+    if job.kind == IMPORT:
+        build_job(job)
+        push_undo(job.title)
+        return True
     capture = capture_by_uid(job.capture_uid, job.capture_name)
     if capture is None:
         return False

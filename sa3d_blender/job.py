@@ -33,7 +33,9 @@ class Job:
 
     ``state``: "waiting" (for another job), "running", "cancelling", "ready" (made, but Blender can't take it just now:
     ``note`` says why), "homeless" (made, and the open file doesn't have its capture), "done", "failed" (``what``
-    happened, the ``cure``, its ``code``) or "cancelled". ``after`` is the state that a job that is ready will have.
+    happened, the ``cure``, its ``code``) or "cancelled". ``after`` is the state that a job that is ready will have. An
+    import has neither ids nor names yet: ``described`` is what the engine found, ``options`` how it is built (see
+    opening.py).
     """
 
     kind: str
@@ -69,6 +71,8 @@ class Job:
     scene: Mapping[str, Any] | None = None
     glb: bytes | None = None
     beside: tuple[str, ...] = ()
+    described: Mapping[str, Any] | None = None
+    options: Mapping[str, bool] = field(default_factory=dict)
     began: float = 0.0
     ended: float = 0.0
     asked_to_stop: float = 0.0

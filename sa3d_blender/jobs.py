@@ -17,6 +17,7 @@ from typing import Any
 from . import handover, link
 from .client.session import Callbacks, Handle, as_numpy
 from .job import Job, ViewPreview
+from .opening import IMPORT
 from .protocol.errors import Sa3dError
 from .protocol.messages import Failure, Preview, Progress, Result
 
@@ -99,6 +100,7 @@ def again(job: Job) -> Job:
             job.asks,
             result="" if job.kind == "segment" else job.result,
             lam=job.lam,
+            options=job.options,
         )
     )
 
@@ -202,6 +204,8 @@ def request_defaults(kind: str) -> dict[str, Any]:
     """What the preferences say of every request, as far as those of this kind take it."""
     from . import preferences
 
+    if kind == "open_capture":
+        return {}
     taken = {"device", "segmenter"} if kind == "segment" else {"device"}
     return {name: value for name, value in preferences.request_defaults().items() if name in taken}
 
@@ -249,6 +253,8 @@ def _result(job: Job) -> Callable[[Handle, Result], None]:
         job.result = str(body.get("result", job.result))
         job.report, job.scene = body.get("report", job.report), body.get("scene", job.scene)
         job.told += ask.told
+        if ask.kind == "open_capture":
+            job.described = {**body, **{name: as_numpy(array) for name, array in message.arrays.items()}}
         if "glb" in message.arrays:
             job.glb = as_numpy(message.arrays["glb"]).tobytes()
         if job.report is not None:
@@ -328,9 +334,9 @@ def _hand_over(job: Job) -> None:
         job.cure, job.code = "Open the log, and report it as a bug.", "internal"
         _end(job, "failed", f"The result is in {job.result}.")
         return
-    job.glb = job.scene = None  # both are on disk, and large
+    job.glb = job.scene = job.described = None  # all are on disk, and large
     _end(job, job.after)
-    if job.kind != "train":
+    if job.kind not in ("train", IMPORT):
         for receiver in tuple(_receivers):
             receiver(job)
 

@@ -1,17 +1,18 @@
-"""File > Import > SA3D Capture, and a description dropped on the viewport: cameras with photos, points, box."""
+"""File > Import > SA3D Capture, and a capture's file dropped on the viewport: cameras with photos, points, box."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import bpy
 from bpy_extras.io_utils import ImportHelper
 
+from .. import jobs
+from ..opening import build, import_job, is_description
 from ..protocol.errors import Sa3dError
-from ..scene.capture import build_capture
 from ..scene.description import read_capture_file
-from ..scene.obstacles import hide_obstacles
-from ..scene.views import active_capture, show_view
+from ..scene.views import active_capture
 
 __all__ = ["SA3D_FH_capture", "SA3D_OT_import_capture", "register", "unregister"]
 
@@ -23,8 +24,10 @@ class SA3D_OT_import_capture(bpy.types.Operator, ImportHelper):
     bl_label = "Import Capture"
     bl_options = {"REGISTER", "UNDO"}  # noqa: RUF012  Blender reads it from the class
 
-    filename_ext = ".json"
-    filter_glob: bpy.props.StringProperty(default="*.json", options={"HIDDEN"})  # type: ignore[valid-type]
+    filename_ext = ""
+    filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
+        default="*.json;*.npy", options={"HIDDEN"}
+    )
     look_through: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Look Through Camera", description="Turn the 3D viewports to the first photo", default=True
     )
@@ -41,38 +44,36 @@ class SA3D_OT_import_capture(bpy.types.Operator, ImportHelper):
         return super().invoke(context, event)  # type: ignore[no-any-return]
 
     def execute(self, context: Any) -> set[str]:
-        """Builds the capture; what is wrong with the file is said in one sentence."""
+        """Has the engine read it, as a job; a result's scene.json needs no engine. Faults are said in one sentence."""
         if context.mode != "OBJECT":
             bpy.ops.object.mode_set(mode="OBJECT")
+        path = Path(bpy.path.abspath(self.filepath))
+        options = {"look_through": self.look_through, "hide_in_the_way": self.hide_in_the_way}
+        if not is_description(path):
+            if not path.exists():
+                self.report({"ERROR"}, f"{path} isn't there. Choose a capture's folder, or the file with its cameras.")
+                return {"CANCELLED"}
+            job = jobs.add(import_job(path, options))
+            self.report({"INFO"}, f"{job.title}: the engine is reading it")
+            return {"FINISHED"}
         try:
-            description = read_capture_file(self.filepath)
-            capture = build_capture(context, description)
+            capture, said = build(context, read_capture_file(path), options)
         except Sa3dError as fault:
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}
-        trouble = show_view(context, context.scene.camera) if self.look_through else ""
-        hidden = hide_obstacles(capture) if self.hide_in_the_way else []
-        missing = capture["sa3d_missing_photos"]
-        for line in description.warnings[:3]:
+        for line in said:
             self.report({"WARNING"}, line)
-        if missing:
-            self.report({"WARNING"}, f"{missing} photos are not where the capture says; their cameras show none")
-        elif trouble:
-            self.report({"WARNING"}, trouble)
-        elif hidden:
-            self.report({"INFO"}, f"Imported {capture.name} and hid {', '.join(hidden)}, which stood in the way")
-        else:
-            self.report({"INFO"}, f"Imported {capture.name}")
+        self.report({"INFO"}, f"Imported {capture.name}")
         return {"FINISHED"}
 
 
 class SA3D_FH_capture(bpy.types.FileHandler):
-    """Drag and drop of a capture's description."""
+    """Drag and drop of the file that lists a capture's cameras."""
 
     bl_idname = "SA3D_FH_capture"
     bl_label = "SA3D Capture"
     bl_import_operator = SA3D_OT_import_capture.bl_idname
-    bl_file_extensions = ".json"
+    bl_file_extensions = ".json;.npy"
 
     @classmethod
     def poll_drop(cls, context: Any) -> bool:
@@ -110,7 +111,7 @@ class SA3D_OT_remove_capture(bpy.types.Operator):
 
 
 def _menu(self: Any, _context: Any) -> None:
-    self.layout.operator(SA3D_OT_import_capture.bl_idname, text="SA3D Capture (.json)")
+    self.layout.operator(SA3D_OT_import_capture.bl_idname, text="SA3D Capture (folder, .json, .npy)")
 
 
 CLASSES = (SA3D_OT_import_capture, SA3D_FH_capture, SA3D_OT_remove_capture)

@@ -254,6 +254,7 @@ seen["after_a_save_without_the_addon"] = told()
 def test_nothing_pretends_to_work(in_blender, described):
     seen = in_blender(
         """
+from bl_ext.user_default.sa3d.sa3d_blender import jobs, link
 steps = [getattr(bpy.ops.sa3d, name) for name in ("train", "segment", "refine", "cancel")]
 seen["empty"] = [said(step) for step in steps]
 seen["no_view"] = [said(bpy.ops.sa3d.next_view), said(lambda: bpy.ops.sa3d.add_click(place=(0, 0)))]
@@ -261,21 +262,29 @@ seen["no_object"] = [said(bpy.ops.sa3d.add_object), said(bpy.ops.sa3d.remove_pro
 """
         + BUILD
         + """
-seen["unprompted"] = [said(step) for step in steps]
+seen["unprompted"] = [said(step) for step in steps[1:]]
 bpy.ops.sa3d.add_click(place=(0.5, 0.5), positive=False)
 seen["only_not"] = said(bpy.ops.sa3d.segment)
 bpy.ops.sa3d.add_click(place=(0.5, 0.5))
-seen["ready"] = [said(step) for step in steps]
+seen["ready"] = [said(step) for step in steps[1:]]
+for _ in range(500):
+    link.pump()
+    if jobs.all_jobs()[-1].is_over:
+        break
+    time.sleep(0.01)
+seen["without an engine"] = [jobs.all_jobs()[-1].state, jobs.all_jobs()[-1].cure]
 """,
         described=described,
     )
     assert "import one first" in seen["empty"][0] and "Nothing is running" in seen["empty"][3]
     assert all("import one" in line for line in seen["no_view"] + seen["no_object"])
-    assert "can't start the engine" in seen["unprompted"][0]
-    assert "Nothing says what the object is" in seen["unprompted"][1]
+    assert "Nothing says what the object is" in seen["unprompted"][0]
+    assert "Nothing is running" in seen["unprompted"][2]
     assert "click it too" in seen["only_not"]
-    assert all("can't start the engine" in line for line in seen["ready"][:3])
-    assert "Nothing is running" in seen["ready"][3]
+    assert seen["ready"][0] == ["FINISHED"]
+    assert "no mesh to correct" in seen["ready"][1] or "being worked on" in seen["ready"][1]
+    assert seen["without an engine"][0] == "failed"
+    assert "preferences" in seen["without an engine"][1]
 
 
 def test_a_capture_that_goes_in_mid_work_crashes_nothing(in_blender, described):
