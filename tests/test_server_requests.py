@@ -24,6 +24,7 @@ from engine.server_requests import request_kinds
 from sa3d_blender.client.session import Callbacks, Session
 from sa3d_blender.protocol.framing import Buffer
 from sa3d_blender.protocol.messages import Result
+from tests.helpers.patience import patience
 
 CLICKED = 4
 
@@ -272,14 +273,14 @@ def test_training_is_cancelled_within_a_second_and_short_requests_go_on_meanwhil
     while not (handle.progress and handle.progress.stage == "Training field" and handle.progress.fraction > 0):
         assert time.monotonic() < until
         session.pump()
+        time.sleep(0.01)  # the engine is a thread here: it wants the interpreter too
     assert handle.progress.seconds_left > 0
     ask("prompt", prompt)
     assert handle.is_open
     started = time.monotonic()
     handle.cancel()
     assert session.wait(handle).cancelled
-    # A second, as an artist feels it; this machine may be busy with other tests besides.
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < patience(1)
     assert any("Training a draft field" in line for line in lines)
 
 
@@ -328,7 +329,7 @@ def test_from_a_click_to_a_mesh_that_grows_is_corrected_and_put_back(
         volumes.append(rough.volume)
     assert volumes == sorted(volumes, reverse=True)
     assert 0.6 < volumes[1] / _volume(array(done, "glb")) < 1.6  # a ball of some 13 voxels across
-    assert seconds < 1.0
+    assert seconds < patience(1)
 
     more = [[*tiny_capture.centre_px("ball", 12), 1]]
     corrected = ask("correct", {"result": str(out), "view": "012", "points": more})

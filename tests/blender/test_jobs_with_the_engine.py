@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.patience import patience
 from tests.helpers.quick_engine import quick_command
 from tests.helpers.tiny_capture import write_tiny_capture
 
@@ -17,8 +18,6 @@ import signal, time
 from pathlib import Path
 from bl_ext.user_default.sa3d.sa3d_blender import jobs, link, shaping
 from bl_ext.user_default.sa3d.sa3d_blender.client.process import EngineCommand, ProcessTransport
-from bl_ext.user_default.sa3d.sa3d_blender.client.session import as_numpy
-from bl_ext.user_default.sa3d.sa3d_blender.scene.capture import build_capture
 engines = []
 def launch():
     engines.append(ProcessTransport(EngineCommand(tuple(arguments["words"]), arguments["environment"], own=True)))
@@ -37,13 +36,13 @@ def finish():
     pump_until(lambda: all(job.is_over for job in jobs.all_jobs()))
     job = jobs.all_jobs()[-1]
     return [job.state, job.what]
-link.session()
-pump_until(lambda: link.state() == "ready")
-opened = link.session().request("open_capture", {"path": arguments["capture"]})
-pump_until(lambda: not opened.is_open)
-description = dict(opened.result.body) | {name: as_numpy(each) for name, each in opened.result.arrays.items()}
-build_capture(bpy.context, description)
+os.mkdir(arguments["empty"])
+bpy.ops.sa3d.import_capture(filepath=arguments["empty"])
+seen["empty"] = *finish(), jobs.all_jobs()[-1].cure, len(bpy.data.collections)
+bpy.ops.sa3d.import_capture(filepath=arguments["capture"])
+seen["imported"] = finish()
 capture = bpy.context.scene.sa3d.capture
+seen["views"] = len([item for item in capture.objects if item.type == "CAMERA"])
 """
 
 
@@ -120,13 +119,17 @@ seen["stopped"] = link.state(), engines[-1].ending(2.0) is not None
 """,
         words=list(command.words),
         environment=dict(command.environment),
-        capture=str(tiny.folder / "transforms.json"),
+        capture=str(tiny.folder),
+        empty=str(tmp_path / "nothing here"),
         ball=[x / 80, y / 60],
         box=[u / 80, v / 60],
         other=[s / 80, t / 60],
     )
     print(seen)
-    assert seen["cancelled"][0] == "cancelled" and seen["cancel took"] < 1.5
+    state, what, cure, collections = seen["empty"]
+    assert state == "failed" and "nothing here" in what and cure and collections == 1  # the startup file's own
+    assert seen["imported"] == ["done", ""] and seen["views"] == 20
+    assert seen["cancelled"][0] == "cancelled" and seen["cancel took"] < patience(1)
     (state, what), link_state = seen["killed"]
     assert state == "failed" and "signal 9" in what and link_state == "dead" and seen["nothing lost"]
     assert seen["again"] == ["done", ""]

@@ -7,6 +7,7 @@ import pytest
 import trimesh
 
 from engine.meshing.export import write_glb
+from tests.helpers.patience import patience
 
 
 def test_a_second_segmentation_changes_the_surface_and_nothing_that_is_the_artists(jobs):
@@ -234,5 +235,4 @@ seen["faces"] = len(made_of().data.polygons)
         ball=str(path),
     )
     print(seen)
-    # The best of three: the machine may be busy with something else.
-    assert seen["faces"] > 199_000 and min(seen["seconds"]) < 0.5 and min(seen["pump"]) < 0.5
+    assert seen["faces"] > 199_000 and min(seen["seconds"]) < patience(0.5) and min(seen["pump"]) < patience(0.5)

@@ -18,6 +18,7 @@ from toy_engine import ROOT, toy_command
 
 from sa3d_blender.client.process import EngineCommand, ProcessTransport, command_engine, python_engine
 from sa3d_blender.client.session import Callbacks, Session
+from tests.helpers.patience import patience
 
 LINUX = sys.platform.startswith("linux")
 
@@ -41,7 +42,7 @@ class Toy:
         assert found is not None
         return found
 
-    def until(self, true: Callable[[], object], seconds: float = 15.0) -> None:
+    def until(self, true: Callable[[], object], seconds: float = 60.0) -> None:
         end = time.monotonic() + seconds
         while not true():
             assert time.monotonic() < end, (self.session.state, self.session.fault, self.session.log_lines())
@@ -97,7 +98,7 @@ def test_cancel_acts_within_a_second(toy):
     started = time.monotonic()
     handle.cancel()
     assert toy.session.wait(handle).cancelled
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < patience(1)
 
 
 @pytest.mark.parametrize("how", ["killed from outside", "dies by itself"])
@@ -112,7 +113,7 @@ def test_an_engine_killed_in_mid_job_is_noticed_and_can_be_restarted(toy, how):
         toy.session.wait(waiting)
         waiting = toy.session.request("die")
     failure = toy.session.wait(waiting)
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < patience(2)
     assert (failure.code, "signal 9" in failure.what, failure.cure) == ("engine", True, "Press Restart.")
     assert toy.session.state == "dead"
     toy.session.restart()
@@ -126,8 +127,8 @@ def test_closing_ends_the_process_within_the_deadline_even_one_that_is_stuck(toy
     pid = toy.pid
     started = time.monotonic()
     toy.session.close(2.0)
-    assert time.monotonic() - started < 2.5
-    assert gone(pid, 0.5)
+    assert time.monotonic() - started < patience(2.5)
+    assert gone(pid, patience(0.5))
 
 
 @pytest.mark.skipif(not LINUX, reason="signals that hold a process")
@@ -138,8 +139,8 @@ def test_closing_ends_a_process_that_does_not_react_at_all(toy):
     time.sleep(0.2)
     started = time.monotonic()
     toy.session.close(1.0)
-    assert time.monotonic() - started < 2.0
-    assert gone(pid, 1.0)
+    assert time.monotonic() - started < patience(2)
+    assert gone(pid, patience(1))
 
 
 PARENT = """
@@ -174,7 +175,7 @@ def test_no_engine_outlives_its_parent(kind, own, signal_name):
     pid = int(parent.stdout.readline())
     assert runs(pid)
     parent.send_signal(getattr(signal, signal_name))
-    parent.wait(5)
+    parent.wait(60)
     parent.stdout.close()
     assert gone(pid, 4.0)
 
@@ -192,7 +193,7 @@ def test_an_engine_started_by_a_thread_outlives_that_thread():
         thread.start()
         thread.join()
         time.sleep(1)
-        print(session.wait(session.request("echo", {"alive": True}), 10).body, flush=True)
+        print(session.wait(session.request("echo", {"alive": True}), 60).body, flush=True)
         session.close()
         """
     )
@@ -200,7 +201,7 @@ def test_an_engine_started_by_a_thread_outlives_that_thread():
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         env={**os.environ, **toy_command().environment},
     )
     assert done.stdout.strip() == "{'alive': True}", done.stderr
@@ -223,7 +224,7 @@ def test_an_engine_whose_output_nobody_reads_ends(tmp_path):
     from sa3d_blender.protocol.messages import Ping, encode
 
     process.stdin.write(b"".join(encode(Ping(1), ENGINE_READS)))
-    assert process.wait(5) == 0
+    assert process.wait(60) == 0
     process.stdin.close()
 
 
@@ -280,7 +281,7 @@ def test_a_wrapping_command_is_ended_with_what_it_started():
     one.until(lambda: one.session.hello)
     pid = one.session.hello.about["pid"]
     one.session.close(1.0)
-    assert gone(pid, 1.0)
+    assert gone(pid, patience(1))
 
 
 @pytest.mark.parametrize(
@@ -296,7 +297,7 @@ def test_a_wrapping_command_is_ended_with_what_it_started():
 )
 def test_what_is_no_engine_is_said_with_its_last_words(words, code, word):
     one = Toy(command_engine(words))
-    failure = one.session.wait(one.session.request("echo"), 10)
+    failure = one.session.wait(one.session.request("echo"), 60)
     assert failure.code == code
     assert word in failure.what
     assert failure.cure
@@ -306,7 +307,7 @@ def test_what_is_no_engine_is_said_with_its_last_words(words, code, word):
 def test_the_log_keeps_the_last_lines_only():
     code = "import sys; [print('line', i, file=sys.stderr) for i in range(5000)]; print('x' * 100000, file=sys.stderr)"
     one = Toy(command_engine((sys.executable, "-c", code)))
-    one.session.wait(one.session.request("echo"), 10)
+    one.session.wait(one.session.request("echo"), 60)
     lines = one.session.log_lines()
     assert "line 4999" in lines
     assert "line 1" not in lines

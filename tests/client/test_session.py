@@ -53,7 +53,7 @@ def session(engines):
     one.close()
 
 
-def pump_until(session: Session, true: Callable[[], object], seconds: float = 5.0) -> None:
+def pump_until(session: Session, true: Callable[[], object], seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < until, (session.state, session.fault, session.log_lines())
@@ -163,9 +163,7 @@ def test_a_callback_may_ask_again_pump_and_close(session):
 def test_a_pump_stops_when_its_time_is_over(session):
     handles = [session.request("echo", callbacks=Callbacks(result=lambda h, r: time.sleep(0.03))) for _ in range(10)]
     time.sleep(0.2)
-    started = time.monotonic()
-    assert session.pump(0.05) >= 1
-    assert time.monotonic() - started < 0.15
+    assert 1 <= session.pump(0.05) < 10
     session.wait(handles[-1])
 
 
@@ -258,7 +256,7 @@ def test_another_version_of_the_same_protocol_is_noted():
 def test_a_program_that_is_no_engine_is_told_from_one(data):
     session, fake = one_engine(silent=True)
     threading.Thread(target=lambda: fake.say_bytes(data), daemon=True).start()
-    failure = session.wait(session.request("echo"), 10)
+    failure = session.wait(session.request("echo"), 60)
     assert failure.code == "engine"
     assert "didn't start" in failure.what
     session.close()

@@ -72,7 +72,7 @@ def test_figures_are_means_over_the_objects_that_count(tiny_capture, told, tmp_p
     assert figures["objects"]["ball"]["1 click"] == pytest.approx(expected)
     assert len(figures["views"]) == 4
     assert figures["encode_seconds"] >= 0.02
-    assert figures["decode_seconds"] < 0.02
+    assert figures["decode_seconds"] < figures["encode_seconds"]
     assert figures["score_correlation"] is None  # it always says the same
     assert all(photo.depth is None and photo.key is None for photo in told.photos)
     assert "photo alone" in found["tables"][0]["title"]

@@ -66,7 +66,7 @@ def launch():
     engines.append(FakeTransport({kind: play for kind in plays}))
     return engines[-1]
 link.use(launch)
-def pump_until(told, seconds=20):
+def pump_until(told, seconds=120):
     until = time.monotonic() + seconds
     while not told():
         assert time.monotonic() < until, [(job.title, job.state, job.note, job.log) for job in jobs.all_jobs()]
