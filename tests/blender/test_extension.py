@@ -134,7 +134,7 @@ def test_it_installs_imports_a_result_and_goes_away(archive, tmp_path):
     # The cube of Blender's start-up file stands around the box; what stands elsewhere or was imported stays.
     assert seen["hidden"] == seen["hidden_again"] == ["Cube"]
     assert seen["captures"] == ["Capture: tiny", "Capture: tiny.001"]  # a second import stands beside the first
-    assert seen["menu"] == 1
+    assert seen["menu"] == 2  # of a capture, of a result
     assert seen["menu_after"] == 0 and not seen["operator_after"]
 
 
