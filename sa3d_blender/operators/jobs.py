@@ -46,6 +46,13 @@ class SA3D_OT_open_preferences(bpy.types.Operator):
     bl_idname = "sa3d.open_preferences"
     bl_label = "Preferences"
 
+    @classmethod
+    def poll(cls, _context: Any) -> bool:
+        """They are a window."""
+        if bpy.app.background:
+            cls.poll_message_set("Blender runs without a window")
+        return not bpy.app.background
+
     def execute(self, _context: Any) -> set[str]:
         """Blender's own window, at our add-on."""
         bpy.ops.preferences.addon_show(module=__package__.partition(".sa3d_blender")[0])

@@ -162,7 +162,10 @@ class SA3D_OT_cancel_by_key(bpy.types.Operator):
     def poll(cls, context: Any) -> bool:
         """Only while a job runs and no operator is under way; else the key goes on to whom it is meant for."""
         job = jobs.running()
-        return job is not None and job.state == "running" and not list(getattr(context.window, "modal_operators", ()))
+        if job is None or job.state != "running":
+            cls.poll_message_set("No SA3D job is running")
+            return False
+        return not list(getattr(context.window, "modal_operators", ()))
 
     def execute(self, _context: Any) -> set[str]:
         """As the button."""

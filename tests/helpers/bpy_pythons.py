@@ -20,19 +20,26 @@ PYTHONS: tuple[str, ...] = (
 """Python executables that can import bpy. SA3D_BPY_PYTHONS holds more of them, separated as in PATH."""
 
 
-def run_in_blender(python: str, script: str, folder: Path, **arguments: Any) -> Any:
+def run_in_blender(python: str, script: str, folder: Path, leave: bool = False, **arguments: Any) -> Any:
     """Runs ``script`` in a Blender whose settings, and working folder, are ``folder``; returns what it left in
-    ``seen``. The script finds ``bpy``, ``json``, ``os``, ``sys`` and its ``arguments`` as variables."""
+    ``seen``. The script finds ``bpy``, ``json``, ``os``, ``sys`` and its ``arguments`` as variables. ``leave``: Python
+    ends as it does by itself, which the bpy module of 4.x never does while a callback is left behind."""
     out = folder / "seen.json"
     out.unlink(missing_ok=True)
     whole = (
         "import json, os, sys\nimport bpy\nimport addon_utils\nseen = {}\nglobals().update(json.loads(sys.argv[1]))\n"
-        f"{script}\njson.dump(seen, open(sys.argv[2], 'w'))\nos._exit(0)  # the bpy module may hang on leaving\n"
+        f"{script}\nwith open(sys.argv[2], 'w') as file:\n    json.dump(seen, file)\n"
     )
+    whole += "" if leave else "os._exit(0)\n"
     environment = os.environ | {"BLENDER_USER_RESOURCES": str(folder / "user")}
     environment.pop("PYTHONPATH", None)  # what is installed has to stand on its own
     command = [python, "-c", whole, json.dumps(arguments), str(out)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
+    try:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired as late:
+        said = (late.stderr or b"").decode()
+        raise AssertionError(f"Blender didn't end; it had{'' if out.is_file() else ' not'} answered. {said}") from late
+    assert done.returncode == 0, f"{done.returncode} {done.stdout} {done.stderr}"
     assert out.is_file(), f"{done.returncode} {done.stdout} {done.stderr}"
     return json.loads(out.read_text())
 

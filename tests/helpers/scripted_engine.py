@@ -24,6 +24,8 @@ def report(folder, **more):
     return {"accepted": 7, "rejected": 2, "segmenter": "clicked", "versions": {"sa3d": "0.1.0"},
             "settings": {"lifting": {"lam": 0.15}}, "field_folder": "/fields/1",
             "corrections": [{}] * corrections.get(folder, 0)} | more
+def scene():
+    return {k: v for k, v in given["described"].items() if k not in ("points", "colours", "warnings", "box")}
 def say_view(request, engine, view="b", verdict="accepted", accepted=3, rejected=1):
     body = {"view": view, "verdict": verdict, "iou": 0.9, "accepted": accepted, "rejected": rejected}
     engine.say(Preview(request.id, "view", body, {"mask": RawArray.of(np.full((6, 8), 255, np.uint8))}))
@@ -33,13 +35,12 @@ def segment(request, engine):
     engine.say(Log(request.id, "2D segmenter: clicked."))
     folder = "/results/%d" % sum(one.kind == "segment" for one in asked)
     corrections[folder] = 0
-    scene = {k: v for k, v in given["described"].items() if k not in ("points", "colours", "warnings", "box")}
-    answer = {"result": folder, "mesh": folder + "/object.glb", "report": report(folder), "scene": scene}
+    answer = {"result": folder, "mesh": folder + "/object.glb", "report": report(folder), "scene": scene()}
     engine.say(Result(request.id, answer, {"glb": numbers(given["first"])}))
 def correct(request, engine, step=1):
     folder = request.body["result"]
     corrections[folder] = corrections.get(folder, 0) + step
-    answer = {"result": folder, "mesh": folder, "report": report(folder), "scene": {}}
+    answer = {"result": folder, "mesh": folder, "report": report(folder), "scene": scene()}
     engine.say(Result(request.id, answer, {"glb": numbers(given["second"])}))
 def train(request, engine):
     engine.say(Progress(request.id, "Training field", 0.25, 90.0, "PSNR 20 dB"))
