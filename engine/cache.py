@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
+from safetensors import SafetensorError
 
 from engine.captures.capture import Capture
 from engine.captures.images import photo_key
@@ -23,6 +25,8 @@ from sa3d_blender.protocol.errors import CaptureError, StorageError
 LEFTOVER = ".partial-"
 STALE_SECONDS = 24 * 3600.0
 PHOTO_HASHES = "photo-hashes.json"
+# What a process here is writing is named after it, so that the next one knows whether anybody still is.
+_MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 # Marks a folder as a cache, for clear() and for programs that make backups (bford.info/cachedir).
 TAG = "CACHEDIR.TAG"
 TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# What sa3d can make again.\n"
@@ -39,14 +43,21 @@ def cache_root(option: Path | None = None) -> Path:
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turns what the disk says into a sentence: full, read-only, not allowed."""
+    shown = next((each.parent for each in (path, *path.parents) if each.name.startswith(LEFTOVER)), path)
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise StorageError(f"The disk that holds {path} is full.", "Free some space, then run again.") from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(f"The disk that holds {shown} is full.", "Free some space, then run again.") from error
         reason = error.strerror or str(error)
         raise StorageError(
-            f"Can't write {path}: {reason}.", "Choose another folder with --cache or --out, or mend its permissions."
+            f"Can't write {shown}: {reason}.", "Choose another folder with --cache or --out, or mend its permissions."
+        ) from error
+    except SafetensorError as error:  # which is how that library says what the disk says
+        if f"os error {errno.ENOSPC}" in str(error) or "No space left" in str(error):
+            raise StorageError(f"The disk that holds {shown} is full.", "Free some space, then run again.") from error
+        raise StorageError(
+            f"Can't write {shown}: {error}.", "Choose another folder with --cache or --out, or mend its permissions."
         ) from error
 
 
@@ -59,7 +70,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=LEFTOVER, suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=temporary_prefix(), suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -68,6 +79,36 @@ def atomic_file(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def temporary_prefix() -> str:
+    """What the name of a file begins with while this process writes it."""
+    return f"{LEFTOVER}{_MACHINE}-{os.getpid()}-"
+
+
+def remove_leftovers(folder: Path, pattern: str = "") -> None:
+    """Removes what killed runs were writing in a folder, or in those folders of it that fit ``pattern`` ("*/").
+
+    What a process that runs here writes stays, and for a day what one on another machine may be writing.
+    """
+    for leftover in folder.glob(f"{pattern}{LEFTOVER}*"):
+        with contextlib.suppress(FileNotFoundError):  # another program does the same
+            if _is_abandoned(leftover):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def _is_abandoned(leftover: Path) -> bool:
+    machine, _, rest = leftover.name.removeprefix(LEFTOVER).partition("-")
+    number = rest.partition("-")[0]
+    if os.name == "posix" and machine == _MACHINE and number.isdigit():
+        try:
+            os.kill(int(number), 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            return False
+        return False
+    return time.time() - leftover.stat().st_mtime > STALE_SECONDS
 
 
 def _umask() -> int:
@@ -112,9 +153,8 @@ class Cache:
             tag = path.parent / TAG
             if not tag.exists():
                 tag.write_text(TAG_TEXT, encoding="utf-8")
-            for leftover in path.glob(LEFTOVER + "*"):
-                if time.time() - leftover.stat().st_mtime > STALE_SECONDS:
-                    leftover.unlink(missing_ok=True)
+            remove_leftovers(self.root)
+            remove_leftovers(self.root / kind, "*/")
         return path
 
     def capture_key(self, capture: Capture) -> str:

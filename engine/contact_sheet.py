@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
 
-from sa3d_blender.protocol.errors import StorageError
+from engine.cache import atomic_file
 
 __all__ = ["Tile", "contact_sheet", "draw_prompts", "overlay_mask"]
 
@@ -195,15 +193,5 @@ def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, ro
 
 
 def _save(page: Image.Image, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as temporary:
         page.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    except OSError as fault:
-        if temporary.exists():
-            temporary.unlink()
-        raise StorageError(
-            f"The contact sheet can't be written to {path}: {fault.strerror or fault}.",
-            "Choose a folder with free space that you may write to.",
-        ) from fault

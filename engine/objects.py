@@ -48,6 +48,7 @@ from engine.segmenters.choose import make_segmenter
 from engine.segmenters.scales import check_scale
 from engine.text_prompts import with_box
 from engine.train import Trained, open_workspace
+from engine.whole_folder import written_together
 from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import PromptError, StorageError
 
@@ -99,21 +100,22 @@ def segment_capture(
 
 
 def write_result(workspace: Workspace, done: Segmented, prompt: UserPrompt, trained: Trained, out: Path) -> None:
-    """Writes ``masks/<stem>.png`` (at the photos' size), the mesh, the evidence, ``scene.json``, and the report last.
+    """Writes ``masks/<stem>.png`` (at the photos' size), the mesh, the evidence, ``scene.json`` and the report: all or
+    nothing, so that a result that was there stays as it was.
 
     Raises:
         StorageError: the folder can't be written.
     """
-    (out / REPORT).unlink(missing_ok=True)
-    for stem, mask in done.masks.items():
-        camera = workspace.stored[stem].camera
-        write_mask(out / MASKS / f"{stem}.png", resample(mask, (camera.height, camera.width)))
-    write_glb(done.mesh, out / MESH)
-    write_object(out / EVIDENCE, ObjectFile(done.stored, workspace.capture_key, trained.key))
-    clicks = prompt_places(workspace, prompt)
     root = workspace.capture.root
-    write_json(out / SCENE, scene_description(root.absolute().name, root, workspace.stored, clicks))
-    write_json(out / REPORT, done.report)
+    with written_together(out) as part:
+        for stem, mask in done.masks.items():
+            camera = workspace.stored[stem].camera
+            write_mask(part / MASKS / f"{stem}.png", resample(mask, (camera.height, camera.width)))
+        write_glb(done.mesh, part / MESH)
+        write_object(part / EVIDENCE, ObjectFile(done.stored, workspace.capture_key, trained.key))
+        clicks = prompt_places(workspace, prompt)
+        write_json(part / SCENE, scene_description(root.absolute().name, root, workspace.stored, clicks))
+        write_json(part / REPORT, done.report)
 
 
 def reopen(folder: Path, options: Options, job: Job) -> tuple[Workspace, Trained, ObjectFile]:
@@ -234,14 +236,15 @@ def _replace_object(
         size = (view.camera.height, view.camera.width)
         masks[stem] = fresh[stem] if stem in fresh else resample(read_mask(folder / MASKS / f"{stem}.png"), size)
     mesh = make_mesh(workspace, new, stored.seen(), request, masks, job)
-    for stem, mask in fresh.items():
-        camera = workspace.stored[stem].camera
-        write_mask(folder / MASKS / f"{stem}.png", resample(mask, (camera.height, camera.width)))
-    write_glb(mesh, folder / MESH)
-    write_object(folder / EVIDENCE, ObjectFile(stored, workspace.capture_key, trained.key))
     root = workspace.capture.root
-    write_json(folder / SCENE, scene_description(root.absolute().name, root, workspace.stored, places))
     report |= {"corrections": corrections, "masks_changed": sorted(changed), "seconds_correction": dict(job.timings)}
     report |= views_report(stored) | {"mesh": mesh_report(mesh)}
-    write_json(folder / REPORT, report)
+    with written_together(folder) as part:
+        for stem, mask in fresh.items():
+            camera = workspace.stored[stem].camera
+            write_mask(part / MASKS / f"{stem}.png", resample(mask, (camera.height, camera.width)))
+        write_glb(mesh, part / MESH)
+        write_object(part / EVIDENCE, ObjectFile(stored, workspace.capture_key, trained.key))
+        write_json(part / SCENE, scene_description(root.absolute().name, root, workspace.stored, places))
+        write_json(part / REPORT, report)
     return report

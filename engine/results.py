@@ -21,6 +21,7 @@ from engine.cache import atomic_file
 from engine.captures.capture import View
 from engine.lifting.store import StoredObject, from_arrays, to_arrays
 from engine.lifting.voxels import VoxelGrid
+from engine.whole_folder import settle
 from sa3d_blender.protocol.errors import StorageError
 
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-image", "trimesh", "segment-anything", "safetensors")
@@ -75,6 +76,7 @@ def read_object(folder: Path, grid: VoxelGrid, field_key: str) -> ObjectFile:
     Raises:
         StorageError: there is none, it is damaged, or it belongs to another field.
     """
+    settle(folder)
     path = folder / EVIDENCE
     try:
         arrays = load_file(path)
@@ -93,6 +95,7 @@ def read_object(folder: Path, grid: VoxelGrid, field_key: str) -> ObjectFile:
 
 def read_report(folder: Path) -> dict[str, Any]:
     """The report in a result folder. Raises StorageError where it is missing or damaged."""
+    settle(folder)
     try:
         found = json.loads((folder / REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -136,6 +139,7 @@ def read_prompts(folder: Path) -> list[dict[str, object]]:
     Raises:
         StorageError: the scene is missing or damaged.
     """
+    settle(folder)
     try:
         found = json.loads((folder / SCENE).read_text(encoding="utf-8"))
         return list(found["objects"][0]["prompts"])

@@ -120,10 +120,12 @@ class _Requests:
         import numpy as np
 
         from engine.results import MASKS, read_mask
+        from engine.whole_folder import settle
 
         body = Body(request)
         folder, view = body.path("result"), body.text("view")
         body.done()
+        settle(folder)
         values = read_mask(folder / MASKS / f"{Path(view).name}.png")
         return Answer({"view": view}, {"mask": (values * 255 + 0.5).astype(np.uint8)})
 

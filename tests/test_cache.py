@@ -7,6 +7,8 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,8 @@ from tiny_capture import TinyCapture
 from engine.cache import LEFTOVER, STALE_SECONDS, Cache, atomic_file, cache_root, storage_errors, write_json
 from engine.captures.load import load_capture
 from sa3d_blender.protocol.errors import CaptureError, StorageError
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
@@ -142,6 +146,19 @@ def test_old_leftovers_of_killed_runs_go_and_young_ones_stay(tmp_path):
     cache.folder("fields", "key")
     assert not old.exists()
     assert young.exists()
+
+
+def test_what_a_killed_process_was_writing_goes_at_once_and_what_a_living_one_writes_stays(tmp_path):
+    cache = Cache(tmp_path)
+    folder = cache.folder("fields", "key")
+    write = "import os, pathlib, sys; from engine.cache import atomic_file\n"
+    write += "with atomic_file(pathlib.Path(sys.argv[1])) as part: os.kill(os.getpid(), 9)"
+    killed = subprocess.run([sys.executable, "-c", write, folder / "field.json"], cwd=ROOT, timeout=120)
+    assert killed.returncode == -9 and len(list(folder.glob(LEFTOVER + "*"))) == 1
+    with atomic_file(folder / "mine") as mine:
+        cache.folder("fields", "another")  # of the same kind, in the same cache
+        assert [path for path in folder.iterdir() if path.name.startswith(LEFTOVER)] == [mine]
+    assert [path.name for path in folder.iterdir()] == ["mine"]
 
 
 def test_the_cache_knows_its_size_and_can_be_cleared(tmp_path):

@@ -8,14 +8,13 @@ they are converted, and stored as 32-bit floats since 8 bits of linear light ban
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import trimesh
 
+from engine.cache import atomic_file
 from sa3d_blender.protocol.errors import MeshError, StorageError
 
 __all__ = ["gltf_from_world", "read_mesh", "world_from_gltf", "write_glb"]
@@ -61,7 +60,8 @@ def write_glb(mesh: trimesh.Trimesh, path: Path | str, name: str = "object") -> 
     scene = trimesh.Scene()
     scene.add_geometry(turned, node_name=name, geom_name=name)
     data = trimesh.exchange.gltf.export_glb(scene, include_normals=True, tree_postprocessor=_with_colours)
-    _replace(path, data)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
     return path
 
 
@@ -137,18 +137,3 @@ def _linear(colours: np.ndarray) -> np.ndarray:
     rgb = values[:, :3]
     values[:, :3] = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     return values.astype(np.float32)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as fault:
-        if temporary.exists():
-            temporary.unlink()
-        raise StorageError(
-            f"The mesh can't be written to {path}: {fault.strerror or fault}.",
-            "Choose a folder with free space that you may write to.",
-        ) from fault

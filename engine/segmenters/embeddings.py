@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from engine.cache import Cache, atomic_file
-from sa3d_blender.protocol.errors import StorageError
 
 __all__ = ["BUDGET_MB", "KIND", "EmbeddingStore"]
 
@@ -68,13 +67,8 @@ class EmbeddingStore:
         half = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in tensors.items()}
         self._make_room(sum(value.nbytes for value in half.values()))
         path = self._path(photo_key, height, width)
-        try:
-            with atomic_file(folder / path.name) as part:
-                save_file(half, part)
-        except SafetensorError as error:  # how safetensors says that the disk is full
-            raise StorageError(
-                f"The embedding of a photo can't be written to {folder}.", "Free disk space or choose --cache."
-            ) from error
+        with atomic_file(folder / path.name) as part:
+            save_file(half, part)
 
     def _path(self, photo_key: str, height: int, width: int) -> Path:
         name = hashlib.sha256(f"{photo_key}|{height}x{width}".encode()).hexdigest()[:32]
