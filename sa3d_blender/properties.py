@@ -24,12 +24,6 @@ QUALITIES = (
     ("good", "Good", "Enough for most objects"),
     ("best", "Best", "Takes longest: thin parts and fine relief"),
 )
-SCALES = (
-    ("auto", "Automatic", "Let the segmenter choose how much of the object is meant"),
-    ("whole", "Whole", "The whole object under the click"),
-    ("part", "Part", "A part of it, such as a handle"),
-    ("subpart", "Sub-Part", "The smallest piece under the click"),
-)
 
 
 def _grown(prompted: Any, _context: Any) -> None:
@@ -64,8 +58,11 @@ class PromptedObject(bpy.types.PropertyGroup):
     words: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Text", description='What the object is called, such as "the red mug"; finds it without a click'
     )
-    scale: bpy.props.EnumProperty(  # type: ignore[valid-type]
-        name="Scale", description="How much is meant by a click", items=SCALES
+    scale: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Scale",
+        description='How much is meant by a click, in the segmenter\'s words; "auto" leaves it the choice',
+        default="auto",
+        options={"HIDDEN"},
     )
     prompts: bpy.props.CollectionProperty(type=Prompt)  # type: ignore[valid-type]
     active: bpy.props.IntProperty(name="Prompt", description="The selected prompt", default=-1)  # type: ignore[valid-type]

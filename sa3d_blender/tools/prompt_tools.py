@@ -23,6 +23,7 @@ COMMON: tuple[Any, ...] = (
     ("sa3d.remove_prompt", _press("X"), {"properties": [("seen_only", True)]}),
     ("sa3d.remove_prompt", _press("DEL"), {"properties": [("seen_only", True)]}),
     ("sa3d.remove_prompt", _press("BACK_SPACE"), {"properties": [("seen_only", True)]}),
+    ("sa3d.next_candidate", _press("C"), None),
     ("sa3d.next_view", _press("PAGE_DOWN"), None),
     ("sa3d.previous_view", _press("PAGE_UP"), None),
 )
@@ -59,6 +60,7 @@ class ClickTool(_Tool):
     bl_description = (
         "Click the object in a photo.\n"
         "Ctrl-click what is not of it.\n"
+        "C takes another of the masks that the click may mean.\n"
         "A click on a dot selects it, X removes it; Page Up and Page Down turn to other photos"
     )
     bl_icon = str(FOLDER / "sa3d.click")

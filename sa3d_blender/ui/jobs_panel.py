@@ -15,7 +15,7 @@ from ..protocol.errors import EnvironmentFault, SegmenterError
 from ..scene.prompt_store import active_object
 from ..scene.views import active_capture
 
-__all__ = ["CLASSES"]
+__all__ = ["CLASSES", "CURES", "say"]
 
 SHOWN = 8
 """Jobs in the list, the latest first."""
@@ -102,11 +102,11 @@ def _draw_trouble(layout: Any, context: Any) -> None:
         layout.label(text=f"{waiting} more {'waits' if waiting == 1 else 'wait'}", icon="TIME")
     for job in jobs.all_jobs():
         if job.state == "ready" and job.note:
-            _say(layout, context, "INFO", f"{job.title} is done. {job.note}")
+            say(layout, context, "INFO", f"{job.title} is done. {job.note}")
     fault = link.fault() if link.state() == "dead" else None
     if latest is not None and latest.state == "failed":
         box = layout.box()
-        _say(box, context, "ERROR", latest.what, latest.cure)
+        say(box, context, "ERROR", latest.what, latest.cure)
         row = box.row(align=True)
         cure = RESTART if fault is not None and latest.code == "engine" else CURES.get(latest.code)
         if cure is not None:
@@ -117,7 +117,7 @@ def _draw_trouble(layout: Any, context: Any) -> None:
         row.operator("sa3d.dismiss_job", text="", icon="X").uid = latest.uid
     elif fault is not None:
         box = layout.box()
-        _say(box, context, "ERROR", fault.what, fault.cure)
+        say(box, context, "ERROR", fault.what, fault.cure)
         row = box.row(align=True)
         if fault.code == EnvironmentFault.code:
             row.operator(PREFERENCES[0], icon=PREFERENCES[1])
@@ -125,7 +125,7 @@ def _draw_trouble(layout: Any, context: Any) -> None:
         row.operator("sa3d.show_log", icon="TEXT").uid = ""
     if latest is not None and latest.state == "homeless":
         box = layout.box()
-        _say(box, context, "INFO", f"{latest.title} is done, but {latest.capture_name} is not in this file")
+        say(box, context, "INFO", f"{latest.title} is done, but {latest.capture_name} is not in this file")
         row = box.row(align=True)
         row.operator("sa3d.import_job_result", icon="IMPORT").uid = latest.uid
         row.operator("sa3d.dismiss_job", text="", icon="X").uid = latest.uid
@@ -157,7 +157,7 @@ class SA3D_PT_result(_Panel, bpy.types.Panel):
         if shaping.is_busy() and "sa3d_draft" not in made and abs(prompted.grow) > 0:
             layout.label(text="Taking the object up ...", icon="TIME")
         elif (fault := shaping.fault()) is not None:
-            _say(layout, context, "ERROR", fault.what)
+            say(layout, context, "ERROR", fault.what)
         elif "sa3d_draft" in made:
             layout.label(text="A rough shape: Apply makes it well", icon="INFO")
         facts = layout.column(align=True)
@@ -199,7 +199,7 @@ class SA3D_PT_jobs(_Panel, bpy.types.Panel):
                 row.operator("sa3d.dismiss_job", text="", icon="X").uid = job.uid
 
 
-def _say(layout: Any, context: Any, icon: str, *sentences: str) -> None:
+def say(layout: Any, context: Any, icon: str, *sentences: str) -> None:
     """Sentences, each on lines of its own, as many as it needs."""
     region = context.region
     scale = context.preferences.system.ui_scale

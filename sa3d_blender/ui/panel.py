@@ -10,6 +10,7 @@ from ..scene.prompt_store import active_object
 from ..scene.views import active_capture, cameras_of, seen_camera
 from .jobs_panel import CLASSES as JOBS
 from .lists import CLASSES as LISTS
+from .mask_panel import CLASSES as MASK
 
 __all__ = ["register", "unregister"]
 
@@ -105,11 +106,6 @@ class SA3D_PT_objects(_NeedsCapture, bpy.types.Panel):
             hint.label(text="Take the tool Click Object,")
             hint.label(text="look through a camera and click.")
             return
-        column = layout.column()
-        column.use_property_split = True
-        column.use_property_decorate = False
-        column.prop(prompted, "words")
-        column.prop(prompted, "scale")
 
 
 class SA3D_PT_prompts(_NeedsCapture, bpy.types.Panel):
@@ -135,7 +131,7 @@ class SA3D_PT_prompts(_NeedsCapture, bpy.types.Panel):
         buttons.operator("sa3d.clear_prompts", text="", icon="TRASH").everywhere = False
 
 
-CLASSES = (*LISTS, SA3D_PT_capture, SA3D_PT_views, SA3D_PT_objects, SA3D_PT_prompts, *JOBS)
+CLASSES = (*LISTS, SA3D_PT_capture, SA3D_PT_views, SA3D_PT_objects, *MASK, SA3D_PT_prompts, *JOBS)
 
 
 def register() -> None:

@@ -11,11 +11,12 @@ __all__ = ["HINTS", "register", "unregister"]
 LEFT, CTRL = ("MOUSE_LMB",), ("EVENT_CTRL", "MOUSE_LMB")
 DRAG, CTRL_DRAG = ("MOUSE_LMB_DRAG",), ("EVENT_CTRL", "MOUSE_LMB_DRAG")
 REMOVE = (("EVENT_X",), "Remove Selected")
+OTHER = (("EVENT_C",), "Other Mask")
 
 HINTS: dict[str, tuple[tuple[tuple[str, ...], str], ...]] = {
-    "sa3d.click_tool": ((LEFT, "This"), (CTRL, "Not This"), REMOVE),
-    "sa3d.box_tool": ((DRAG, "Box around It"), REMOVE),
-    "sa3d.scribble_tool": ((DRAG, "This"), (CTRL_DRAG, "Not This"), REMOVE),
+    "sa3d.click_tool": ((LEFT, "This"), (CTRL, "Not This"), OTHER, REMOVE),
+    "sa3d.box_tool": ((DRAG, "Box around It"), OTHER, REMOVE),
+    "sa3d.scribble_tool": ((DRAG, "This"), (CTRL_DRAG, "Not This"), OTHER, REMOVE),
 }
 """For each tool: the icons of what to press, and what that does."""
 

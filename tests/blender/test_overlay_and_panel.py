@@ -145,7 +145,7 @@ seen["known"] = all(hasattr(bpy.types, name.replace("sa3d.", "SA3D_OT_")) for on
     assert seen["empty"] == ["No capture in this scene", "sa3d.import_capture"]
     assert "a  (1 of 3)" in seen["imported"] and "sa3d.segment" in seen["imported"] and 0 in seen["imported"]
     assert seen["prompted"].count("sa3d.show_prompt") == 3 and 3 in seen["prompted"]
-    assert {"words", "scale", "quality"} <= set(map(str, seen["prompted"]))
+    assert {"words", "sa3d.find_words", "quality"} <= set(map(str, seen["prompted"]))
     assert seen["hints"][0][:2] == ["This", "Not This"] and seen["hints"][1][0] == "Box around It"
     assert seen["known"] and "sa3d.remove_prompt" in seen["keys"][0]
 
