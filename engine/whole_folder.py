@@ -30,7 +30,6 @@ def written_together(folder: Path) -> Iterator[Path]:
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         settle(folder)
-        remove_leftovers(folder)
         part = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=folder))
     try:
         yield part
@@ -47,6 +46,8 @@ def settle(folder: Path) -> None:
     Raises:
         StorageError: the folder can't be written.
     """
+    with contextlib.suppress(OSError):  # what killed runs left is in nobody's way
+        remove_leftovers(folder)
     written = folder / DONE
     if not written.is_dir():
         return

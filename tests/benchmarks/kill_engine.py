@@ -1,24 +1,29 @@
 """Kills a working engine at random moments: `python tests/benchmarks/kill_engine.py [KILLS] [SEED]`.
 
-On the tests' tiny capture an engine trains, segments and writes, with kill -9 at any moment of it; now and then the
-cache is emptied, so that it trains again. After each kill the session has to say so within seconds, and what lies in
-the result folder has to be whole, or refused in words; at the end the same work has to go through.
+On the tests' tiny capture an engine trains, segments and writes, with kill -9 at any moment of it: a third of them
+while something is being written. Now and then the cache is emptied, so that it trains again. After each kill the
+session has to say so within seconds; the next engine opens the result, or refuses it in words, and then every file in
+cache and result has to be whole and none half-written. At the end the same work has to go through.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
 import sys
 import tempfile
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests/helpers")]
 
 from tiny_capture import write_tiny_capture  # noqa: E402
+from wholeness import assert_whole  # noqa: E402
 
 from sa3d_blender.client.process import EngineCommand, ProcessTransport, python_engine  # noqa: E402
 from sa3d_blender.client.session import Handle, Session  # noqa: E402
@@ -64,16 +69,25 @@ def main() -> None:
         begun = time.monotonic()
         first = session.wait(session.request("segment", body), 600)
         assert isinstance(first, Result), first
-        longest, slowest_notice = time.monotonic() - begun, 0.0
+        tally: Counter[str] = Counter()
+        longest = whole = time.monotonic() - begun
+        slowest_notice = 0.0
         for kill in range(kills):
             handle = session.request("segment", body)
             wait_for(session, handle, lambda now=handle: now.progress is not None)
-            moment = time.monotonic() + chance.random() * longest
             begun = time.monotonic()
-            wait_for(session, handle, lambda at=moment: time.monotonic() > at)
+            if saving := chance.random() < 1 / 3:
+                place = chance.choice((folder / "cache", folder / "result"))
+                wait_for(session, handle, lambda now=place: is_writing(now), 0.0005)
+                time.sleep(chance.random() * 0.05)
+            else:
+                moment = time.monotonic() + chance.random() * longest
+                wait_for(session, handle, lambda at=moment: time.monotonic() > at)
             if not handle.is_open:
                 longest = time.monotonic() - begun  # it takes no longer than this any more
             stage = handle.progress.stage if handle.progress and handle.is_open else "nothing"
+            stage += " while it writes" if saving and is_writing(folder) else ""
+            tally[stage] += 1
             pid = transports[-1].pid
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
@@ -84,32 +98,40 @@ def main() -> None:
                 time.sleep(0.002)
             slowest_notice = max(slowest_notice, time.monotonic() - killed)
             session.wait(handle, 5)
-            half = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size == 0]
-            half = [path for path in half if ".partial-" not in path.name]
-            assert not half, half
             print(f"kill {kill + 1} in mid {stage!r}", flush=True)
             session.restart()
             found = session.wait(session.request("open_capture", {"path": str(capture.folder)}), 120)
             assert isinstance(found, Result), found
             look = session.wait(session.request("shape", {"result": body["out"]}), 120)
-            whole = (folder / "result/report.json").is_file()
+            is_result = (folder / "result/report.json").is_file()
             # "field": the cache was emptied, and the engine killed before there was a field again
-            refused = isinstance(look, Failure) and (look.code == "field" or (look.code == "storage" and not whole))
+            refused = isinstance(look, Failure) and (look.code == "field" or (look.code == "storage" and not is_result))
             assert isinstance(look, Result) or refused, look
+            assert_whole(folder)
             if chance.random() < 0.3:
                 cleared = session.wait(session.request("cache_clear"), 120)
                 assert isinstance(cleared, Result), cleared
+                longest = whole
         done = session.wait(session.request("segment", body), 600)
         assert isinstance(done, Result), done
         session.close()
+        assert_whole(folder)
+        print(dict(tally))
         print(f"{kills} kills; noticed within {slowest_notice:.2f} s; the same work went through at the end")
 
 
-def wait_for(session: Session, handle: Handle, true) -> None:
+def wait_for(session: Session, handle: Handle, true: Callable[[], object], step: float = 0.005) -> None:
     """Pumps until something is so, or the request is over."""
     while handle.is_open and not true():
         session.pump()
-        time.sleep(0.005)
+        time.sleep(step)
+
+
+def is_writing(folder: Path) -> bool:
+    """Whether there is something half-written."""
+    with contextlib.suppress(FileNotFoundError):  # it comes and goes meanwhile
+        return any(folder.rglob(".partial-*")) or any(folder.rglob(".written"))
+    return False
 
 
 if __name__ == "__main__":
