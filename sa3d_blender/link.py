@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import bpy
@@ -21,6 +21,7 @@ from .protocol.errors import Sa3dError
 from .protocol.messages import Failure
 
 __all__ = [
+    "capabilities",
     "fault",
     "log_lines",
     "on_pump",
@@ -69,6 +70,11 @@ def state() -> str:
 def fault() -> Failure | None:
     """Why the engine is dead, with a cure; None while nothing is wrong."""
     return None if _session is None else _session.fault
+
+
+def capabilities() -> Mapping[str, Any] | None:
+    """What the engine has said that it can do; None until it has. Starts nothing."""
+    return None if _session is None else _session.capabilities
 
 
 def log_lines() -> list[str]:

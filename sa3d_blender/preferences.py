@@ -10,13 +10,16 @@ from typing import Any
 
 import bpy
 
-from .client.environments import command_from, default_folder, existing_engine, python_in
+from .client.environments import command_from, default_folder, existing_engine
+from .client.installed import look
+from .client.locked import usual_build
 from .client.process import EngineCommand, ProcessTransport, python_engine
 from .client.transport import Transport
 from .protocol.errors import EnvironmentFault
 
 __all__ = [
     "PACKAGE",
+    "absolute",
     "engine_command",
     "launcher",
     "managed_folder",
@@ -33,6 +36,16 @@ SOURCES = (
     ("MANAGED", "Managed", "An environment that this add-on installs in a folder of yours, and can remove again"),
     ("PYTHON", "Existing Python", "A Python of yours that has the engine's packages, with or without a GPU's Torch"),
     ("COMMAND", "Command", "A command that leads to an engine elsewhere, such as one on another machine"),
+)
+TORCH_BUILDS = (
+    ("cpu", "For the CPU", "Small. On Linux it needs a package index that has this build"),
+    ("cuda", "For CUDA", "Large. For Linux with an NVIDIA GPU; works without one too"),
+)
+PAGES = (
+    ("ENGINE", "Engine", "Where the engine comes from, and whether it works"),
+    ("WEIGHTS", "Weights", "What learned segmenters have to be downloaded, and under which licence"),
+    ("CACHE", "Cache", "Where trained captures and results are kept, and how much there is of them"),
+    ("KEYMAP", "Keymap", "The keys of the tools"),
 )
 DEVICES = (
     ("auto", "Automatic", "A GPU if the engine can use one, otherwise the processor"),
@@ -51,11 +64,17 @@ SEGMENTERS = (
 )
 
 
+_started: EngineCommand | None = None
+
+
 class SA3D_AP_preferences(bpy.types.AddonPreferences):
     """The add-on's page in Blender's preferences."""
 
     bl_idname = PACKAGE
 
+    page: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Page", description="What is shown below", items=PAGES, options={"SKIP_SAVE"}
+    )
     engine: bpy.props.EnumProperty(  # type: ignore[valid-type]
         name="Engine", description="Where the engine comes from that trains and segments", items=SOURCES
     )
@@ -66,9 +85,16 @@ class SA3D_AP_preferences(bpy.types.AddonPreferences):
         default=str(default_folder()),
     )
     base_python: bpy.props.StringProperty(  # type: ignore[valid-type]
-        name="Made with",
+        name="Made With",
         description="The Python 3.11, 3.12 or 3.13 that the engine is installed with. Leave it empty to have one found",
         subtype="FILE_PATH",
+    )
+    torch_build: bpy.props.EnumProperty(  # type: ignore[valid-type]
+        name="Torch", description="The build of Torch that is installed", items=TORCH_BUILDS, default=usual_build()
+    )
+    package_index: bpy.props.StringProperty(  # type: ignore[valid-type]
+        name="Package Index",
+        description="Address of a further index that packages may come from, such as one with Torch for the CPU",
     )
     python: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Python",
@@ -99,6 +125,12 @@ class SA3D_AP_preferences(bpy.types.AddonPreferences):
         max=1.0,
     )
 
+    def draw(self, context: Any) -> None:
+        """Everything that can be set and done here."""
+        from .ui.preferences_page import draw_page
+
+        draw_page(self, context, managed_folder(), _differs())
+
 
 def preferences() -> Any:
     """The add-on's preferences; their defaults where it was registered without being enabled, as tests do."""
@@ -121,29 +153,44 @@ def launcher() -> Callable[[], Transport]:
     Raises:
         EnvironmentFault: none is set up; the cure says where.
     """
-    command = engine_command()
+    global _started
+    command = _started = engine_command()
     return lambda: ProcessTransport(command)
+
+
+def _differs() -> bool:
+    """Whether the engine that runs was started with other settings than these."""
+    from . import link
+
+    if _started is None or link.state() not in ("starting", "ready"):
+        return False
+    try:
+        return engine_command() != _started
+    except EnvironmentFault:
+        return True
 
 
 def engine_command() -> EngineCommand:
     """How the engine is started as it is set up now. Raises EnvironmentFault as `launcher` does."""
     chosen = preferences()
-    cache = _path(chosen.cache_folder)
+    cache = absolute(chosen.cache_folder)
     if chosen.engine == "COMMAND":
         return command_from(chosen.command)
     if chosen.engine == "PYTHON":
-        return existing_engine(_path(chosen.python), source_folder(), cache)
-    python = python_in(managed_folder())
-    if not python.is_file():
-        raise EnvironmentFault(
-            "The engine isn't installed yet.", "Press Install Engine in the add-on's preferences, or choose another."
-        )
-    return python_engine(python, source_folder(), cache or None)
+        return existing_engine(absolute(chosen.python), source_folder(), cache)
+    found = look(managed_folder())
+    if found.python is not None:  # an outdated one as well: it may do, and the page says that it should be repaired
+        return python_engine(found.python, source_folder(), cache or None)
+    if found.state == "broken":
+        raise EnvironmentFault("The engine is damaged.", "Press Repair Engine in the add-on's preferences.")
+    raise EnvironmentFault(
+        "The engine isn't installed yet.", "Press Install Engine in the add-on's preferences, or choose another."
+    )
 
 
 def managed_folder() -> Path:
     """Where the engine is installed, or would be."""
-    return Path(_path(preferences().folder) or default_folder())
+    return Path(absolute(preferences().folder) or default_folder())
 
 
 def source_folder() -> Path:
@@ -151,7 +198,7 @@ def source_folder() -> Path:
     return Path(__file__).resolve().parents[1]
 
 
-def _path(text: str) -> str:
+def absolute(text: str) -> str:
     """A path as it was typed or chosen, made absolute; empty stays empty."""
     return os.path.expanduser(bpy.path.abspath(text.strip())) if text.strip() else ""
 
