@@ -153,9 +153,14 @@ class Cache:
             tag = path.parent / TAG
             if not tag.exists():
                 tag.write_text(TAG_TEXT, encoding="utf-8")
-            remove_leftovers(self.root)
-            remove_leftovers(self.root / kind, "*/")
+            remove_leftovers(path)
         return path
+
+    def tidy(self) -> None:
+        """Removes what killed runs left half-written. Nothing happens to a cache that can't be written."""
+        with contextlib.suppress(OSError):
+            for pattern in ("", "*/", "*/*/"):
+                remove_leftovers(self.root, pattern)
 
     def capture_key(self, capture: Capture) -> str:
         """Names the content of a capture: cameras and photos, not where they lie.

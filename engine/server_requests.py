@@ -80,9 +80,11 @@ class _Requests:
         self._shapes: LiveShapes | None = None
 
     def info(self, request: Request, job: ServedJob) -> Answer:
+        from engine.cache import Cache
         from engine.server_info import capabilities
 
         Body(request).done()
+        Cache(self._folder).tidy()  # the first thing that every engine is asked, by itself
         return Answer(capabilities(self._folder, self._device))
 
     def doctor(self, request: Request, job: ServedJob) -> Answer:

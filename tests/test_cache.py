@@ -156,9 +156,10 @@ def test_what_a_killed_process_was_writing_goes_at_once_and_what_a_living_one_wr
     killed = subprocess.run([sys.executable, "-c", write, folder / "field.json"], cwd=ROOT, timeout=120)
     assert killed.returncode == -9 and len(list(folder.glob(LEFTOVER + "*"))) == 1
     with atomic_file(folder / "mine") as mine:
-        cache.folder("fields", "another")  # of the same kind, in the same cache
+        cache.tidy()
         assert [path for path in folder.iterdir() if path.name.startswith(LEFTOVER)] == [mine]
     assert [path.name for path in folder.iterdir()] == ["mine"]
+    Cache(tmp_path / "nowhere").tidy()
 
 
 def test_the_cache_knows_its_size_and_can_be_cleared(tmp_path):

@@ -19,6 +19,7 @@ from .lens import is_straight, straightened
 __all__ = ["ensure_photo", "straight_copy"]
 
 QUALITY = 92
+_LAST_BYTES = (b"\xff\xd9", b"IEND\xaeB`\x82")  # of a whole JPEG, of a whole PNG
 
 
 def ensure_photo(camera: Any) -> str:
@@ -39,7 +40,10 @@ def ensure_photo(camera: Any) -> str:
         copy = straight_copy(view, _folder())
     except (OSError, RuntimeError) as fault:
         add_photo(camera, view, folder)
-        return f"The photo {view.name} is shown as its lens bent it: {fault}".strip()
+        why = [
+            line.removeprefix("Error: ").strip() for line in str(fault).splitlines() if line.strip()
+        ]  # Blender's too
+        return f"The photo {view.name} is shown as its lens bent it: {why[0] if why else type(fault).__name__}"
     image = bpy.data.images.load(str(copy), check_existing=True)
     image.name = view.name[-59:]
     show_image(camera, image)
@@ -75,6 +79,8 @@ def straight_copy(view: SceneView, folder: Path) -> Path:
         made.file_format = file_format
         made.filepath_raw = str(temporary)
         made.save(quality=QUALITY)
+        if not temporary.read_bytes().endswith(_LAST_BYTES):  # Blender says nothing where a PNG finds no room
+            raise OSError("there was no room for the whole of it on the disk")
         os.replace(temporary, path)
     finally:
         bpy.data.images.remove(photo)

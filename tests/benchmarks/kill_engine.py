@@ -107,6 +107,7 @@ def main() -> None:
             # "field": the cache was emptied, and the engine killed before there was a field again
             refused = isinstance(look, Failure) and (look.code == "field" or (look.code == "storage" and not is_result))
             assert isinstance(look, Result) or refused, look
+            wait_until(session, lambda: session.capabilities is not None)
             assert_whole(folder)
             if chance.random() < 0.3:
                 cleared = session.wait(session.request("cache_clear"), 120)
@@ -125,6 +126,15 @@ def wait_for(session: Session, handle: Handle, true: Callable[[], object], step:
     while handle.is_open and not true():
         session.pump()
         time.sleep(step)
+
+
+def wait_until(session: Session, true: Callable[[], object]) -> None:
+    """Pumps until something is so, for a minute at most."""
+    until = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < until
+        session.pump()
+        time.sleep(0.005)
 
 
 def is_writing(folder: Path) -> bool:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,14 +14,12 @@ import pytest
 from sa3d_blender.client.process import ProcessTransport
 from sa3d_blender.client.session import Session
 from sa3d_blender.protocol.messages import Failure, Result
+from tests.helpers.cramped import ODD, fill, mounted, read_only
 from tests.helpers.quick_engine import quick_command
 from tests.helpers.tiny_capture import TinyCapture
 from tests.helpers.wholeness import assert_whole
 
 LONG = 600.0
-ODD = "Größe & 'Länge' $HOME " + "x" * 170
-"""A name of 200 bytes and some more; most file systems take 255."""
-
 Start = Callable[[Path], Session]
 
 
@@ -48,28 +43,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 24 MB."""
     with mounted(tmp_path / "small disk", "-t", "tmpfs", "-o", "size=24m", "tmpfs") as folder:
         yield folder
-
-
-@contextlib.contextmanager
-def mounted(folder: Path, *words: str | Path) -> Iterator[Path]:
-    """``mount`` at a folder; the test is skipped where that can't be."""
-    folder.mkdir(exist_ok=True)
-    if shutil.which("mount") is None or os.getuid() != 0:
-        pytest.skip("only root may mount a disk")
-    done = subprocess.run(["mount", *words, folder], capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no disk can be mounted here: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
-
-
-def fill(disk: Path, free: int) -> Path:
-    """Takes a disk's room but for so many bytes; returns the file that does."""
-    filler = disk / "filler"
-    filler.write_bytes(bytes(max(shutil.disk_usage(disk).free - free, 0)))
-    return filler
 
 
 @dataclass(frozen=True)
@@ -159,13 +132,11 @@ def test_a_disk_that_is_full_when_the_result_is_written_leaves_the_earlier_resul
 @pytest.mark.timeout(LONG)
 def test_folders_that_cannot_be_written_are_said_in_one_sentence(home, start, tmp_path):
     session = start(home.cache)
-    with mounted(tmp_path / "no writing", "--bind", home.result) as out:
-        subprocess.run(["mount", "-o", "remount,ro,bind", out], check=True)
+    with read_only(home.result, tmp_path / "no writing") as out:
         answer = session.wait(session.request("segment", asks(home.capture, out)), LONG)
     assert isinstance(answer, Failure) and answer.code == "storage", answer
     assert answer.what == f"Can't write {out}: Read-only file system." and "--out" in answer.cure
-    with mounted(tmp_path / "no cache", "--bind", home.cache) as cache:
-        subprocess.run(["mount", "-o", "remount,ro,bind", cache], check=True)
+    with read_only(home.cache, tmp_path / "no cache") as cache:
         session = start(cache)
         answer = session.wait(session.request("segment", asks(home.capture, tmp_path / "out", quality="good")), LONG)
     assert isinstance(answer, Failure) and answer.code == "storage", answer

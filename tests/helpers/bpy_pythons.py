@@ -20,7 +20,9 @@ PYTHONS: tuple[str, ...] = (
 """Python executables that can import bpy. SA3D_BPY_PYTHONS holds more of them, separated as in PATH."""
 
 
-def run_in_blender(python: str, script: str, folder: Path, leave: bool = False, **arguments: Any) -> Any:
+def run_in_blender(
+    python: str, script: str, folder: Path, leave: bool = False, seconds: float = 240.0, **arguments: Any
+) -> Any:
     """Runs ``script`` in a Blender whose settings, and working folder, are ``folder``; returns what it left in
     ``seen``. The script finds ``bpy``, ``json``, ``os``, ``sys`` and its ``arguments`` as variables. ``leave``: Python
     ends as it does by itself, which the bpy module of 4.x never does while a callback is left behind."""
@@ -35,7 +37,7 @@ def run_in_blender(python: str, script: str, folder: Path, leave: bool = False, 
     environment.pop("PYTHONPATH", None)  # what is installed has to stand on its own
     command = [python, "-c", whole, json.dumps(arguments), str(out)]
     try:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds)
     except subprocess.TimeoutExpired as late:
         said = (late.stderr or b"").decode()
         raise AssertionError(f"Blender didn't end; it had{'' if out.is_file() else ' not'} answered. {said}") from late
