@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # bpy and the modules that exist only inside Blender (_cycles: how its renderer was built).
 BLENDER = frozenset(
     {"_cycles", "addon_utils", "blf", "bmesh", "bpy", "bpy_extras", "gpu", "gpu_extras", "mathutils", "nodeitems_utils"}
+    | {"rna_keymap_ui"}
 )
 STDLIB = frozenset(sys.stdlib_module_names) | {"__future__"}
 TOP_LEVEL = frozenset(
