@@ -40,9 +40,8 @@ def ensure_photo(camera: Any) -> str:
         copy = straight_copy(view, _folder())
     except (OSError, RuntimeError) as fault:
         add_photo(camera, view, folder)
-        why = [
-            line.removeprefix("Error: ").strip() for line in str(fault).splitlines() if line.strip()
-        ]  # Blender's too
+        # Blender's own errors are several lines, each with a label.
+        why = [line.removeprefix("Error: ").strip() for line in str(fault).splitlines() if line.strip()]
         return f"The photo {view.name} is shown as its lens bent it: {why[0] if why else type(fault).__name__}"
     image = bpy.data.images.load(str(copy), check_existing=True)
     image.name = view.name[-59:]
