@@ -72,12 +72,13 @@ def main() -> None:
         tally: Counter[str] = Counter()
         longest = whole = time.monotonic() - begun
         slowest_notice = 0.0
-        for kill in range(kills):
+        while tally.total() < kills:
             handle = session.request("segment", body)
             wait_for(session, handle, lambda now=handle: now.progress is not None)
             begun = time.monotonic()
             if saving := chance.random() < 1 / 3:
-                place = chance.choice((folder / "cache", folder / "result"))
+                trained = any((folder / "cache").glob("fields/*/field.json"))
+                place = folder / "result" if trained else folder / "cache"
                 wait_for(session, handle, lambda now=place: is_writing(now), 0.0005)
                 time.sleep(chance.random() * 0.05)
             else:
@@ -85,7 +86,9 @@ def main() -> None:
                 wait_for(session, handle, lambda at=moment: time.monotonic() > at)
             if not handle.is_open:
                 longest = time.monotonic() - begun  # it takes no longer than this any more
-            stage = handle.progress.stage if handle.progress and handle.is_open else "nothing"
+            if not handle.is_open or handle.progress is None:  # killed in mid-work, or not at all
+                continue
+            stage = handle.progress.stage
             stage += " while it writes" if saving and is_writing(folder) else ""
             tally[stage] += 1
             pid = transports[-1].pid
@@ -98,7 +101,7 @@ def main() -> None:
                 time.sleep(0.002)
             slowest_notice = max(slowest_notice, time.monotonic() - killed)
             session.wait(handle, 5)
-            print(f"kill {kill + 1} in mid {stage!r}", flush=True)
+            print(f"kill {tally.total()} in mid {stage!r}", flush=True)
             session.restart()
             found = session.wait(session.request("open_capture", {"path": str(capture.folder)}), 120)
             assert isinstance(found, Result), found
