@@ -122,6 +122,8 @@ class SA3D_OT_cancel_install(bpy.types.Operator):
     @classmethod
     def poll(cls, _context: Any) -> bool:
         """Needs one that goes on."""
+        if not installing.busy():
+            cls.poll_message_set("Nothing is being installed")
         return installing.busy() and not installing.cancelling()
 
     def execute(self, _context: Any) -> set[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.helpers.bpy_pythons import own_environment
 from tests.helpers.scripted_engine import FAKE, write_meshes
 
 ROOT = Path(__file__).parents[2]
@@ -61,12 +61,10 @@ def in_blender(extension_zip: Path, tmp_path: Path) -> Callable[..., dict[str, A
     def run(script: str, **arguments: Any) -> dict[str, Any]:
         out = tmp_path / "seen.json"
         out.unlink(missing_ok=True)
-        environment = os.environ | {"BLENDER_USER_RESOURCES": str(tmp_path / "user")}
-        environment.pop("PYTHONPATH", None)  # the zip has to stand on its own
         done = subprocess.run(
             [sys.executable, "-c", START + script + END, extension_zip, tmp_path, out, json.dumps(arguments)],
             cwd=tmp_path,
-            env=environment,
+            env=own_environment(tmp_path),
             capture_output=True,
             text=True,
             timeout=240,

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["PYTHONS", "run_in_blender", "version_of"]
+__all__ = ["PYTHONS", "own_environment", "run_in_blender", "version_of"]
 
 PYTHONS: tuple[str, ...] = (
     *((sys.executable,) if importlib.util.find_spec("bpy") is not None else ()),
@@ -33,8 +33,7 @@ def run_in_blender(
         f"{script}\nwith open(sys.argv[2], 'w') as file:\n    json.dump(seen, file)\n"
     )
     whole += "" if leave else "os._exit(0)\n"
-    environment = os.environ | {"BLENDER_USER_RESOURCES": str(folder / "user")}
-    environment.pop("PYTHONPATH", None)  # what is installed has to stand on its own
+    environment = own_environment(folder)
     command = [python, "-c", whole, json.dumps(arguments), str(out)]
     try:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=seconds)
@@ -44,6 +43,14 @@ def run_in_blender(
     assert done.returncode == 0, f"{done.returncode} {done.stdout} {done.stderr}"
     assert out.is_file(), f"{done.returncode} {done.stdout} {done.stderr}"
     return json.loads(out.read_text())
+
+
+def own_environment(folder: Path) -> dict[str, str]:
+    """An environment in which Blender and engine keep everything in ``folder``: the user's own engine and cache are
+    neither used nor touched, and what is installed has to stand on its own."""
+    places = {"BLENDER_USER_RESOURCES": "user", "SA3D_CACHE": "cache", "XDG_DATA_HOME": "data"}
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return own | {name: str(folder / place) for name, place in places.items()}
 
 
 @functools.cache
