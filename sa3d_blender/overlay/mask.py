@@ -85,7 +85,7 @@ def painted(mask: np.ndarray, colour: Colour, opacity: float) -> np.ndarray:
         core = core & steps[0] & steps[1]
     core = core[OUTLINE_PIXELS:-OUTLINE_PIXELS, OUTLINE_PIXELS:-OUTLINE_PIXELS]
     picture = np.zeros((*mask.shape, 4), dtype=np.float32)
-    picture[..., :3] = colour
+    picture[..., :3] = np.power(colour, 2.2)  # textures of floats are linear light
     picture[..., 3] = np.where(core, opacity, np.where(inside, min(1.0, 1.8 * opacity), 0.0))
     return picture[::-1]
 

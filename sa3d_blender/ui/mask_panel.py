@@ -69,7 +69,7 @@ class SA3D_PT_mask(bpy.types.Panel):
 
 def _draw_words(layout: Any, prompted: Any) -> None:
     row = layout.row(align=True)
-    row.prop(prompted, "words", text="", icon="VIEWZOOM")
+    row.prop(prompted, "words", text="", placeholder="Or what it is called")
     row.operator("sa3d.find_words")
 
 

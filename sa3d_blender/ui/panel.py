@@ -114,6 +114,7 @@ class SA3D_PT_prompts(_NeedsCapture, bpy.types.Panel):
     bl_idname = "SA3D_PT_prompts"
     bl_label = "Prompts"
     bl_parent_id = "SA3D_PT_objects"
+    bl_options = {"DEFAULT_CLOSED"}  # noqa: RUF012  Blender reads it from the class
 
     @classmethod
     def poll(cls, context: Any) -> bool:
