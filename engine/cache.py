@@ -23,6 +23,7 @@ from engine.captures.images import photo_key
 from sa3d_blender.protocol.errors import CaptureError, StorageError
 
 LEFTOVER = ".partial-"
+CURE = "Choose another folder (--cache, --out, or in the add-on's preferences), or mend its permissions."
 STALE_SECONDS = 24 * 3600.0
 PHOTO_HASHES = "photo-hashes.json"
 # What a process here is writing is named after it, so that the next one knows whether anybody still is.
@@ -48,17 +49,17 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(f"The disk that holds {shown} is full.", "Free some space, then run again.") from error
+            raise _full(shown) from error
         reason = error.strerror or str(error)
-        raise StorageError(
-            f"Can't write {shown}: {reason}.", "Choose another folder with --cache or --out, or mend its permissions."
-        ) from error
+        raise StorageError(f"Can't write {shown}: {reason}.", CURE) from error
     except SafetensorError as error:  # which is how that library says what the disk says
         if f"os error {errno.ENOSPC}" in str(error) or "No space left" in str(error):
-            raise StorageError(f"The disk that holds {shown} is full.", "Free some space, then run again.") from error
-        raise StorageError(
-            f"Can't write {shown}: {error}.", "Choose another folder with --cache or --out, or mend its permissions."
-        ) from error
+            raise _full(shown) from error
+        raise StorageError(f"Can't write {shown}: {error}.", CURE) from error
+
+
+def _full(path: Path) -> StorageError:
+    return StorageError(f"The disk that holds {path} is full.", "Free some space, then run again.")
 
 
 @contextlib.contextmanager
