@@ -85,7 +85,7 @@ def painted(mask: np.ndarray, colour: Colour, opacity: float) -> np.ndarray:
         core = core & steps[0] & steps[1]
     core = core[OUTLINE_PIXELS:-OUTLINE_PIXELS, OUTLINE_PIXELS:-OUTLINE_PIXELS]
     picture = np.zeros((*mask.shape, 4), dtype=np.float32)
-    picture[..., :3] = np.power(colour, 2.2)  # textures of floats are linear light
+    picture[..., :3] = np.power(colour, 2.2)  # what is drawn to is linear light
     picture[..., 3] = np.where(core, opacity, np.where(inside, min(1.0, 1.8 * opacity), 0.0))
     return picture[::-1]
 
@@ -108,17 +108,40 @@ def _texture(layer: Layer, opacity: float) -> Any:
     return kept[1]
 
 
+_shader: Any = None
+
+
+def _plain_shader() -> Any:
+    """Draws a texture as it is. Blender's own for images takes its colours as linear or as sRGB, by version."""
+    global _shader
+    if _shader is None:
+        varying = gpu.types.GPUStageInterfaceInfo("sa3d_mask_varying")
+        varying.smooth("VEC2", "at")
+        info = gpu.types.GPUShaderCreateInfo()
+        info.push_constant("MAT4", "to_clip")
+        info.sampler(0, "FLOAT_2D", "image")
+        info.vertex_in(0, "VEC2", "pos")
+        info.vertex_in(1, "VEC2", "texCoord")
+        info.vertex_out(varying)
+        info.fragment_out(0, "VEC4", "colour")
+        info.vertex_source("void main() { at = texCoord; gl_Position = to_clip * vec4(pos, 0.0, 1.0); }")
+        info.fragment_source("void main() { colour = texture(image, at); }")
+        _shader = gpu.shader.create_from_info(info)
+    return _shader
+
+
 def draw_layers(layers: Iterable[Layer], frame: Frame, opacity: float) -> None:
     """Draws into the current framebuffer, whose matrices are those of its pixels."""
     low, high = (frame.left, frame.bottom), (frame.left + frame.width, frame.bottom + frame.height)
     corners = [low, (high[0], low[1]), high, (low[0], high[1])]
-    shader = gpu.shader.from_builtin("IMAGE")
+    shader = _plain_shader()
     content = {"pos": corners, "texCoord": [(0, 0), (1, 0), (1, 1), (0, 1)]}
     batch = batch_for_shader(shader, "TRIS", content, indices=[(0, 1, 2), (0, 2, 3)])
     gpu.state.blend_set("ALPHA")
     try:
         for layer in layers:
             shader.bind()
+            shader.uniform_float("to_clip", gpu.matrix.get_projection_matrix() @ gpu.matrix.get_model_view_matrix())
             shader.uniform_sampler("image", _texture(layer, opacity))
             batch.draw(shader)
     finally:
@@ -158,6 +181,8 @@ def register() -> None:
 
 def unregister() -> None:
     """Draws no more."""
+    global _shader
+    _shader = None
     while _handles:
         bpy.types.SpaceView3D.draw_handler_remove(_handles.pop(), "WINDOW")
     _textures.clear()
