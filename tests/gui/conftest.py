@@ -80,21 +80,33 @@ class Window:
         return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
 
 
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
-    """A window of a fresh Blender with the zip installed; only its ``folder`` is visible inside."""
-    spec = importlib.util.find_spec("bpy")
+def needed() -> None:
+    """Skips where there is no window, or nothing to build the zip with."""
     if not TOOL.is_file():
         pytest.skip("there is no blender-window (set BLENDER_WINDOW)")
     if not (CHROOT / ".blender-window-ready").exists():
         pytest.skip("no Blender for windows: run `blender-window setup` once")
-    if spec is None or spec.origin is None:
+    if importlib.util.find_spec("bpy") is None:
         pytest.skip("needs the bpy module to build the zip")
-    folder = tmp_path_factory.mktemp("window")
+
+
+def zip_in(folder: Path) -> Path:
+    """The extension, built from the checkout."""
+    spec = importlib.util.find_spec("bpy")
+    assert spec is not None and spec.origin is not None
     packer = next(Path(spec.origin).parent.glob("*/scripts/addons_core/bl_pkg/cli/blender_ext.py"))
     command = [sys.executable, str(packer), "build", "--source-dir", str(ROOT), "--output-dir", str(folder)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
     (archive,) = folder.glob("*.zip")
+    return archive
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
+    """A window of a fresh Blender with the zip installed; only its ``folder`` is visible inside."""
+    needed()
+    folder = tmp_path_factory.mktemp("window")
+    archive = zip_in(folder)
     opened = Window(folder)
     opened.tool("reset")
     install = ("--command", "extension", "install-file", "-r", "user_default", "--enable", str(archive))
