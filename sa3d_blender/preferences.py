@@ -84,6 +84,9 @@ class SA3D_AP_preferences(bpy.types.AddonPreferences):
         subtype="DIR_PATH",
         default=str(default_folder()),
     )
+    show_more: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="More", description="Show what the engine is installed with", options={"SKIP_SAVE"}
+    )
     base_python: bpy.props.StringProperty(  # type: ignore[valid-type]
         name="Made With",
         description="The Python 3.11, 3.12 or 3.13 that the engine is installed with. Leave it empty to have one found",

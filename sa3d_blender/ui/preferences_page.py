@@ -15,6 +15,7 @@ from .jobs_panel import RESTART
 
 __all__ = ["draw_page"]
 
+FOR_TEXT = ", for text prompts"
 NOTICED = {"outdated": "The add-on has changed what it needs: repair the engine", "broken": "The engine is damaged"}
 
 
@@ -56,10 +57,15 @@ def _draw_engine(layout: Any, context: Any, page: Any, folder: Path, differs: bo
 def _draw_managed(layout: Any, context: Any, page: Any, found: Installed) -> None:
     layout.prop(page, "folder")
     absent = found.state == "absent"
-    if absent or found.state == "broken":
-        layout.prop(page, "torch_build", expand=False)
-        layout.prop(page, "base_python", placeholder="Found by itself")
-        layout.prop(page, "package_index", placeholder="As pip is set up")
+    if found.state != "ready" and not installing.busy():
+        layout.prop(page, "torch_build")
+        row = layout.row()
+        row.alignment = "LEFT"
+        icon = "DOWNARROW_HLT" if page.show_more else "RIGHTARROW"
+        row.prop(page, "show_more", icon=icon, emboss=False)
+        if page.show_more:
+            layout.prop(page, "base_python", placeholder="Found by itself")
+            layout.prop(page, "package_index", placeholder="As pip is set up")
     box = layout.box()
     going = installing.step()
     if going is not None:
@@ -141,12 +147,25 @@ def _draw_weights(layout: Any, context: Any, _page: Any) -> None:
     if not _draw_known(layout, context, facts.weights is not None):
         return
     assert facts.weights is not None
+    texts = [each for each in facts.weights if each["about"].endswith(FOR_TEXT)]
+    _draw_list(layout, "Segmenters", [each for each in facts.weights if each not in texts])
+    _draw_list(layout, "Text Prompts", texts)
+    _say(layout, context, "INFO", "ClickNet and Graph Cut come with the add-on. Others are downloaded when you say so")
+    if not bpy.app.online_access:
+        _say(layout, context, "INTERNET_OFFLINE", OFFLINE)
+
+
+def _draw_list(layout: Any, title: str, weights: list[Any]) -> None:
+    facts = engine_facts.facts
+    if not weights:
+        return
     column = layout.column()
-    for each in facts.weights:
+    column.label(text=title)
+    for each in weights:
         name = each["name"]
-        row = column.row()
-        split = row.split(factor=0.55)
-        split.label(text=each["about"] or name, icon="CHECKMARK" if _ready(each) else "BLANK1")
+        split = column.split(factor=0.42)
+        about = each["about"].removesuffix(FOR_TEXT) or name
+        split.label(text=about, icon="CHECKMARK" if _ready(each) else "BLANK1")
         side = split.row()
         told = facts.told.get(name)
         if name in facts.getting:
@@ -154,21 +173,15 @@ def _draw_weights(layout: Any, context: Any, _page: Any) -> None:
             side.progress(factor=factor, type="BAR", text=f"{100 * factor:.0f} %" if told is not None else "Waiting")
             side.operator("sa3d.cancel_weights", text="", icon="X").name = name
             continue
+        side = side.split(factor=0.26)
         side.label(text=_size(each["size"]))
+        side = side.split(factor=0.5)
         side.label(text=each["licence"])
         if _ready(each):
-            side.operator("sa3d.remove_weights", text="", icon="TRASH").name = name
+            side.operator("sa3d.remove_weights", text="Remove", icon="TRASH").name = name
         else:
             text = "Go On" if each["state"] == "partial" else "Get"
             side.operator("sa3d.get_weights", text=text, icon="IMPORT").name = name
-    _say(
-        layout,
-        context,
-        "INFO",
-        "ClickNet and Graph Cut come with the add-on. The others are downloaded when you say so",
-    )
-    if not bpy.app.online_access:
-        _say(layout, context, "INTERNET_OFFLINE", OFFLINE)
 
 
 def _draw_cache(layout: Any, context: Any, page: Any) -> None:
