@@ -9,6 +9,7 @@ __all__ = ["register", "unregister"]
 
 # In this order: what is saved in the file first, what draws it last.
 MODULES = (
+    "translations",
     "properties",
     "preferences",
     "link",
