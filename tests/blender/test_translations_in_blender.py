@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 def test_german_is_spoken_and_english_again_when_the_add_on_is_gone(in_blender):
     seen = in_blender(
@@ -18,6 +20,7 @@ if seen["there"]:
     seen["gone"] = say.pgettext_iface("Finding the mask")
 """
     )
-    if seen["there"]:
-        assert seen["said"] == ["Punkt setzen", "Die Maske wird gesucht", "Den ausgewählten Hinweis entfernen"]
-        assert seen["gone"] == "Finding the mask"
+    if not seen["there"]:
+        pytest.skip("this bpy was built without languages")
+    assert seen["said"] == ["Punkt setzen", "Die Maske wird gesucht", "Den ausgewählten Hinweis entfernen"]
+    assert seen["gone"] == "Finding the mask"
