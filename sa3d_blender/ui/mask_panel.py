@@ -78,6 +78,8 @@ def _draw_state(layout: Any, capture: Any, camera: Any, asked: bool) -> None:
     row.active = False
     if link.state() == "starting":
         row.label(text="Starting the engine", icon="TIME")
+    elif link.state() == "dead":  # why, and what to do, is said once: below, with the button that does it
+        row.label(text="No mask: the engine isn't running", icon="ERROR")
     elif asked:
         row.label(text="Finding the mask", icon="TIME")
     elif mask_preview.is_preparing(capture, camera):

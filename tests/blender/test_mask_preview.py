@@ -162,6 +162,38 @@ seen["again"] = kinds().count("prompt")
     assert seen["shown"] == [] and seen["asked"] == 1 and seen["again"] == 2
 
 
+def test_an_engine_that_dies_is_said_in_one_sentence_and_asked_again_after_a_restart(looking):
+    seen = looking(
+        """
+from bl_ext.user_default.sa3d.sa3d_blender.ui.mask_panel import SA3D_PT_mask
+class Layout:  # keeps what is written
+    def __init__(self): self.said = []
+    def __getattr__(self, name): return lambda *a, **k: self
+    def label(self, text="", **more): self.said.append(text)
+class Panel: pass
+def panel():
+    drawn = Panel()
+    drawn.layout = Layout()
+    SA3D_PT_mask.draw(drawn, bpy.context)
+    return drawn.layout.said
+look()
+plays["prompt"] = lambda request, engine: engine.crash()
+bpy.ops.sa3d.add_click(place=(0.25, 0.5))
+wait_for(lambda: link.state() == "dead")
+look()
+seen["dead"], seen["engines"], seen["asked"] = panel(), len(engines), kinds().count("prompt")
+plays["prompt"] = prompt
+link.restart()
+wait_for(answered)
+seen["shown"], seen["engines later"], seen["panel"] = shown(), len(engines), panel()
+"""
+    )
+    assert seen["dead"] == ["No mask: the engine isn't running"]
+    assert seen["engines"] == 1 and seen["asked"] == 1  # it isn't started again unasked
+    assert seen["shown"] == [[255, 0]] and seen["engines later"] == 2
+    assert seen["panel"] == ["clicknet, 90% sure"]
+
+
 def test_what_a_job_finds_is_shown_in_photos_without_prompts_and_straight_where_a_lens_bends_them(looking):
     seen = looking(
         """
