@@ -21,6 +21,7 @@ from tests.helpers.bpy_pythons import run_in_blender
 from tests.helpers.cramped import ODD, mounted, read_only
 from tests.helpers.quick_engine import quick_command
 from tests.helpers.tiny_capture import TinyCapture
+from tests.helpers.wholeness import assert_whole
 
 LONG = 600.0
 NAME = "bl_ext.user_default.sa3d"
@@ -165,6 +166,7 @@ def test_two_blenders_at_once_on_one_capture_and_one_cache_do_not_get_in_each_ot
     for each in seen:
         assert_ball(each)
     assert seen[0]["made"][2] != seen[1]["made"][2]  # each has a result of its own
+    assert_whole(Path(cache))
 
 
 @pytest.fixture

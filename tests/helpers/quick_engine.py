@@ -10,9 +10,12 @@ from sa3d_blender.client.process import EngineCommand
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def quick_command(cache: Path | str, python: str = sys.executable, source: Path | str = ROOT) -> EngineCommand:
-    """How it is started; ``source`` is the folder that holds ``engine`` and ``sa3d_blender``."""
-    words = (python, "-u", str(Path(__file__).resolve()), "--cache", str(cache))
+def quick_command(
+    cache: Path | str, python: str = sys.executable, source: Path | str = ROOT, steps: int = 300
+) -> EngineCommand:
+    """How it is started; ``source`` is the folder that holds ``engine`` and ``sa3d_blender``. With fewer ``steps`` its
+    fields are good for nothing but being written."""
+    words = (python, "-u", str(Path(__file__).resolve()), str(steps), "--cache", str(cache))
     environment = {"PYTHONPATH": str(source), "PYTHONSAFEPATH": "1", "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     return EngineCommand(words, environment, own=True)
 
@@ -25,7 +28,8 @@ if __name__ == "__main__":
 
     from engine.fields.training import PRESETS
 
-    PRESETS["draft"] = replace(PRESETS["draft"], steps=300, rays=1024, sides=(32, 48), upsample_at=(120,))
+    steps = int(sys.argv.pop(1))
+    PRESETS["draft"] = replace(PRESETS["draft"], steps=steps, rays=1024, sides=(32, 48), upsample_at=(steps * 2 // 5,))
     from engine.server import main
 
     main(*pair)
