@@ -24,9 +24,11 @@ from .protocol.errors import Cancelled, EnvironmentFault, Sa3dError
 __all__ = [
     "busy",
     "cancel",
+    "cancelling",
     "fault",
     "log_lines",
     "pump",
+    "refuse",
     "register",
     "start_install",
     "start_remove",
@@ -49,11 +51,11 @@ class _Work:
     said: queue.SimpleQueue[Step | str | BaseException | None]
     thread: threading.Thread
     step: Step
-    fault: Sa3dError | None = None
     over: bool = False
 
 
 _work: _Work | None = None
+_fault: Sa3dError | None = None
 _log: deque[str] = deque(maxlen=2000)
 
 
@@ -103,8 +105,15 @@ def cancelling() -> bool:
 
 
 def fault() -> Sa3dError | None:
-    """Why the last attempt failed; None if it didn't, or was cancelled."""
-    return _work.fault if _work is not None and _work.over else None
+    """Why the last attempt failed or wasn't begun; None if it didn't fail, or was cancelled."""
+    return _fault
+
+
+def refuse(why: Sa3dError | None) -> None:
+    """Keeps why an installation wasn't begun, for the page to say."""
+    global _fault
+    _fault = why
+    link.redraw(preferences=True)
 
 
 def log_lines() -> list[str]:
@@ -154,6 +163,7 @@ def _start(
         else:
             said.put(None)
 
+    refuse(None)
     thread = threading.Thread(target=run, name="sa3d-install", daemon=True)  # Blender may quit; pip then ends too
     _log.append(f"{title}: {folder}")
     _work = _Work(title, stop, said, thread, Step("Beginning", 0.0))
@@ -167,11 +177,11 @@ def _finish(work: _Work, why: BaseException | None) -> None:
     if isinstance(why, Cancelled):
         _log.append("Cancelled.")
     elif isinstance(why, Sa3dError):
-        work.fault = why
+        refuse(why)
         _log.append(f"{why.what} {why.cure}")
     elif why is not None:
         _log.extend("".join(traceback.format_exception(why)).splitlines())
-        work.fault = EnvironmentFault(f"The installation failed: {why}.", "Open the log to see more.")
+        refuse(EnvironmentFault(f"The installation failed: {why}.", "Copy the log to see more."))
     elif jobs.running() is None:  # the next request starts the new one
         link.stop()
         _clean_soon()
@@ -200,11 +210,11 @@ def register() -> None:
 
 def unregister() -> None:
     """Stops what is under way and gives it a moment to tidy up; what it leaves goes at the next start."""
-    global _work
+    global _work, _fault
     if _work is not None and not _work.over:
         _work.cancel.set()
         _work.thread.join(LEAVE_SECONDS)
-    _work = None
+    _work = _fault = None
     for timer in (_tick, _clean_once):
         if bpy.app.timers.is_registered(timer):
             bpy.app.timers.unregister(timer)

@@ -236,7 +236,7 @@ def _try_out(planned: Plan, python: Path, cancel: threading.Event, log: Callable
                 fault = session.fault
                 what = "it ended" if fault is None else fault.what
                 raise EnvironmentFault(
-                    f"The packages are there, but the engine doesn't start: {what}", "Open the log to see more."
+                    f"The packages are there, but the engine doesn't start: {what}", "Copy the log to see more."
                 )
             if time.monotonic() > until:
                 raise EnvironmentFault("The engine doesn't answer after it was installed.", "Install it again.")

@@ -95,4 +95,4 @@ def fault_of(lines: Sequence[str]) -> Sa3dError:
         )
     errors = [line.split("ERROR:", 1)[1].strip() for line in lines if "ERROR:" in line]
     said = (errors or [line.strip() for line in lines if line.strip()] or ["it said nothing"])[-1]
-    return EnvironmentFault(f"The packages couldn't be installed: {said[:200]}", "Open the log to see more.")
+    return EnvironmentFault(f"The packages couldn't be installed: {said[:200]}", "Copy the log to see more.")

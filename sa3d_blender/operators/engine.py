@@ -46,7 +46,8 @@ class _Installs(_Managed):
     def invoke(self, context: Any, _event: Any) -> set[str]:
         """Says how much will come, and waits for a yes."""
         planned = self._plan()
-        if planned is None:
+        if isinstance(planned, Sa3dError):
+            installing.refuse(planned)  # the page has room for it, a report has not
             return {"CANCELLED"}
         self._download, self._disk = _size(planned.download_bytes), _size(planned.disk_bytes)
         self._folder = str(planned.folder)
@@ -68,12 +69,14 @@ class _Installs(_Managed):
             self._refuse(OFFLINE)
             return {"CANCELLED"}
         planned = self._plan()
-        if planned is None:
+        if isinstance(planned, Sa3dError):
+            installing.refuse(planned)
+            self._refuse(f"{planned.what} {planned.cure}")
             return {"CANCELLED"}
         installing.start_install(planned)
         return {"FINISHED"}
 
-    def _plan(self) -> Plan | None:
+    def _plan(self) -> Plan | Sa3dError:
         chosen = preferences.preferences()
         try:
             return plan(
@@ -84,8 +87,7 @@ class _Installs(_Managed):
                 chosen.package_index,
             )
         except Sa3dError as fault:
-            self._refuse(f"{fault.what} {fault.cure}")
-            return None
+            return fault
 
     def _refuse(self, why: str) -> None:
         self.report({"ERROR"}, why)  # type: ignore[attr-defined]

@@ -60,6 +60,7 @@ def _draw_managed(layout: Any, context: Any, page: Any, found: Installed) -> Non
     if found.state != "ready" and not installing.busy():
         layout.prop(page, "torch_build")
         row = layout.row()
+        row.use_property_split = False
         row.alignment = "LEFT"
         icon = "DOWNARROW_HLT" if page.show_more else "RIGHTARROW"
         row.prop(page, "show_more", icon=icon, emboss=False)
@@ -110,7 +111,7 @@ def _draw_test(layout: Any, context: Any, differs: bool) -> None:
     elif session_state == "dead":
         row.label(text="The engine has stopped", icon="ERROR")
     else:
-        row.label(text="The engine isn't running; it starts by itself when it is needed", icon="BLANK1")
+        row.label(text="It starts when it is needed", icon="BLANK1")
     row.operator("sa3d.test_engine", icon="PLAY")
     if differs:
         row = layout.row()
