@@ -28,8 +28,8 @@ SHOTS = os.environ.get("SA3D_SHOTS", "")  # a folder that pictures of the steps 
 class Window:
     """Blender's window: mouse, keys, pictures, and Python inside of it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, size: str = SIZE) -> None:
+        self.folder, self.size = folder, size
 
     def tool(self, *words: str, given: str = "", seconds: float = 300) -> str:
         """Runs one command of the script."""
@@ -40,7 +40,7 @@ class Window:
             text=True,
             cwd=self.folder,
             timeout=seconds,
-            env=os.environ | {"BLENDER_WINDOW_SIZE": SIZE, "BLENDER_WINDOW_WAIT": "2400"},
+            env=os.environ | {"BLENDER_WINDOW_SIZE": self.size, "BLENDER_WINDOW_WAIT": "2400"},
         )
         assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -111,8 +111,8 @@ def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Window]:
     opened.tool("reset")
     install = ("--command", "extension", "install-file", "-r", "user_default", "--enable", str(archive))
     opened.tool("blender", "--", *install)
+    opened.tool("run")  # refused where a window is open, which is then not ours to close
     try:
-        opened.tool("run")
         yield opened
     finally:
         opened.tool("stop")

@@ -69,11 +69,11 @@ def studio(tmp_path_factory: pytest.TempPathFactory, table: Table) -> Iterator[W
     needed()
     folder = tmp_path_factory.mktemp("studio")
     zip_in(folder)
-    opened = Window(folder)
+    opened = Window(folder, "1440x1000")  # the whole tab can be seen
     opened.tool("reset")
     seen = [folder, table.folder, Path(sys.prefix), Path(sys.base_prefix)]
+    opened.tool("run", *(word for one in seen for word in ("--bind", str(one))))
     try:
-        opened.tool("run", *(word for one in seen for word in ("--bind", str(one))))
         yield opened
     finally:
         opened.tool("stop")
@@ -137,7 +137,7 @@ other, area = next((w, a) for w in bpy.context.window_manager.windows for a in w
                    if a.type == "FILE_BROWSER")
 area.spaces.active.params.directory = {str(table.folder / "capture")!r}.encode()
 area.spaces.active.params.filename = ""
-answer = [other.x + other.width // 2, 800 - other.y - other.height // 2]
+answer = [other.x + other.width // 2, bpy.context.window_manager.windows[0].height - other.y - other.height // 2]
 """
     )
     window.picture("browser")
@@ -275,8 +275,7 @@ bpy.ops.ed.undo_push(message="Select")
 """
     )
     window.xdo("mousemove", x, y, "sleep", "0.2", "key", "g", "sleep", "0.2", "key", "z", "sleep", "0.2")
-    window.xdo("type", "0.1")
-    window.xdo("key", "Return")
+    window.xdo("key", "0", "key", "period", "key", "1", "sleep", "0.2", "key", "Return")
     moved = window.py(highest)
     assert moved[0] == pytest.approx(whole[0] + 0.1, abs=2e-3) and moved[1] == whole[1]
     window.picture("hour-08-edited")
