@@ -150,15 +150,21 @@ def _fill(
             log(line)
 
     tell(Step("Making the environment", 0.01))
-    _must(run(guarded(planned.python, "venv", "--without-pip", str(place)), cancel, heard), lines)
+    scratch = place / "scratch"  # on the same disk, and gone with the rest if this is cut short
+    scratch.mkdir()
+    _must(run(guarded(planned.python, "venv", "--without-pip", str(place)), cancel, heard, scratch), lines)
     python = python_in(place)
-    _must(run(guarded(python, "ensurepip"), cancel, heard), lines)  # by itself, for venv keeps quiet about what fails
+    tell(Step("Preparing pip", 0.03))
+    # By itself, for venv keeps quiet about what fails.
+    _must(run(guarded(python, "ensurepip"), cancel, heard, scratch), lines)
     wishes = ["--require-hashes", "--no-deps", "--only-binary", ":all:", "--no-color", "--no-user", "--retries", "2"]
     wishes += ["--extra-index-url", planned.index] if planned.index else []
     pip = planned.locked.only("pip")
     if pip:  # first, for it says how far it is, which the one that comes with Python may not
         (place / "pip.txt").write_text(pip, encoding="utf-8")
-        _must(run(guarded(python, "pip", "install", *wishes, "-r", str(place / "pip.txt")), cancel, heard), lines)
+        _must(
+            run(guarded(python, "pip", "install", *wishes, "-r", str(place / "pip.txt")), cancel, heard, scratch), lines
+        )
     files = [word for path in planned.locked.files for word in ("-r", str(path))]
     watch = _Watch(planned, place, tell)
 
@@ -167,7 +173,8 @@ def _fill(
         watch.hear(line)
 
     words = ["pip", "install", *wishes, "--progress-bar", "raw" if pip else "off", *files]
-    _must(run(guarded(python, *words), cancel, hear, watch.say), lines)
+    _must(run(guarded(python, *words), cancel, hear, scratch, watch.say), lines)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _must(code: int, lines: deque[str]) -> None:

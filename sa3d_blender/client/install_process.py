@@ -6,7 +6,6 @@ import os
 import queue
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -40,11 +39,16 @@ def guarded(python: Path, *words: str) -> list[str]:
 
 
 def run(
-    words: Sequence[str], cancel: threading.Event, hear: Callable[[str], None], idle: Callable[[], None] = lambda: None
+    words: Sequence[str],
+    cancel: threading.Event,
+    hear: Callable[[str], None],
+    scratch: Path,
+    idle: Callable[[], None] = lambda: None,
 ) -> int:
     """Runs a command of `guarded` to its end and returns its exit code.
 
     Args:
+        scratch: for the command's temporary files: one that is killed, as pip is, can't delete its own.
         hear: is called with each line. idle: about ten times a second, in the calling thread as well.
 
     Raises:
@@ -56,8 +60,8 @@ def run(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=clean_environment(),
-            cwd=tempfile.gettempdir(),
+            env=clean_environment(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))),
+            cwd=scratch,
             close_fds=True,
             start_new_session=sys.platform != "win32",
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),

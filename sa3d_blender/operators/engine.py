@@ -49,6 +49,7 @@ class _Installs(_Managed):
         if isinstance(planned, Sa3dError):
             installing.refuse(planned)  # the page has room for it, a report has not
             return {"CANCELLED"}
+        installing.refuse(None)
         self._download, self._disk = _size(planned.download_bytes), _size(planned.disk_bytes)
         self._folder = str(planned.folder)
         found: set[str] = context.window_manager.invoke_props_dialog(self, width=WIDTH, confirm_text="Install")

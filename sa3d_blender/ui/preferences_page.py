@@ -93,7 +93,7 @@ def _draw_managed(layout: Any, context: Any, page: Any, found: Installed) -> Non
         side = row.row(align=True)
         side.operator("sa3d.repair_engine", text="Repair...", icon="FILE_REFRESH")
         side.operator("sa3d.remove_engine", text="", icon="TRASH")
-    if fault is not None:
+    if fault is not None and installing.log_lines():
         box.row().operator("sa3d.install_log", icon="COPYDOWN")
     elif not bpy.app.online_access and found.state != "ready":
         _say(box, context, "INTERNET_OFFLINE", OFFLINE)

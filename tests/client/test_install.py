@@ -157,6 +157,8 @@ def test_cancelling_leaves_nothing_behind(kit: Kit, slow: threading.Event) -> No
     thread = threading.Thread(target=work)
     thread.start()
     assert slow.wait(patience(60))
+    half = [path.name for path in kit.folder.glob("*/scratch/*")]
+    assert any(name.startswith("pip-") for name in half), "pip's temporary files lie where they can't be forgotten"
     begun = time.monotonic()
     cancel.set()
     thread.join(patience(60))
