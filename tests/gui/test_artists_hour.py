@@ -164,10 +164,10 @@ def click_object(window: Window, table: Table, name: str, picture: str) -> float
         assert said[:2] == ["", "clicknet"], said
         slowest = max(slowest, said[2])
     shown = window.picture(picture)
-    # Beside a dot, on the object: the mask's blue has come over the photo.
+    # Beside a dot, on the object: the mask's colour has come over the photo.
     (x, y), change = spots[0], shown - before
     there = change[y + 14 : y + 22, x - 6 : x + 6].mean(axis=(0, 1))
-    assert there[2] > there[0] + 10, there
+    assert np.abs(there).max() > 15, there
     left, top, width, _ = frame(window)
     empty = change[round(top) + 8 : round(top) + 20, round(left + 0.5 * width) : round(left + 0.6 * width)]
     assert np.abs(empty).mean() < 3  # nothing on the wall behind
