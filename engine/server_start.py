@@ -35,8 +35,23 @@ def claim() -> tuple[int, int]:
         os.dup2(2, 1)
         os.dup2(nothing, 0)
         os.close(nothing)
+        _be_polite()
         _claimed = read, write
     return _claimed
+
+
+def _be_polite() -> None:
+    """The program that has started us comes first: its window stays quick while we compute."""
+    if "SA3D_PARENT" not in os.environ:
+        return
+    if os.name == "nt":
+        import ctypes
+
+        below_normal = 0x4000
+        kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
+        kernel.SetPriorityClass(kernel.GetCurrentProcess(), below_normal)
+    else:
+        os.nice(5)
 
 
 def claimed() -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ MODULES = (
     "scene.follow",
     "scene.mask_preview",
     "scene.job_masks",
+    "scene.job_view",
     "operators.import_result",
     "operators.import_capture",
     "operators.views",

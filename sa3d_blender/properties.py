@@ -105,6 +105,9 @@ class SceneState(bpy.types.PropertyGroup):
     quality: bpy.props.EnumProperty(  # type: ignore[valid-type]
         name="Quality", description="How long training may take", items=QUALITIES
     )
+    watch: bpy.props.BoolProperty(  # type: ignore[valid-type]
+        name="Watch", description="Turn to the photo that is being worked on and show the mask that was found there"
+    )
 
 
 CLASSES: tuple[Any, ...] = (PromptPoint, Prompt, PromptedObject, CaptureState, SceneState)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Stroke", "begin", "end", "in_region", "show"]
+__all__ = ["Stroke", "begin", "end", "in_region", "is_drawing", "show"]
 
 
 @dataclass
@@ -38,6 +38,11 @@ def end() -> None:
     """Nothing is being drawn any more."""
     global _current
     _current = None
+
+
+def is_drawing() -> bool:
+    """Whether a stroke is being drawn anywhere."""
+    return _current is not None
 
 
 def in_region(region: Any) -> Stroke | None:

@@ -71,12 +71,12 @@ class SA3D_PT_steps(_Panel, bpy.types.Panel):
         buttons.operator("sa3d.refine")
         job = jobs.running()
         if job is not None:
-            _draw_running(layout, job)
+            _draw_running(layout, job, context.scene)
         layout.operator("sa3d.cancel", icon="CANCEL")
         _draw_trouble(layout, context)
 
 
-def _draw_running(layout: Any, job: jobs.Job) -> None:
+def _draw_running(layout: Any, job: jobs.Job, scene: Any) -> None:
     column = layout.column(align=True)
     stage = "Starting the engine" if link.state() == "starting" else job.stage
     if job.state == "cancelling":
@@ -92,6 +92,7 @@ def _draw_running(layout: Any, job: jobs.Job) -> None:
         counts = row.row()
         counts.alignment = "RIGHT"
         counts.label(text=f"{job.accepted} accepted, {job.rejected} rejected")
+        counts.prop(scene.sa3d, "watch", text="", icon="HIDE_OFF" if scene.sa3d.watch else "HIDE_ON")
 
 
 def _draw_trouble(layout: Any, context: Any) -> None:

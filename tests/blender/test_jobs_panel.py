@@ -80,8 +80,8 @@ seen["homeless"] = shown()
     )
     verbs = ["sa3d.train", "sa3d.segment", "sa3d.refine"]
     assert seen["idle"] == ["quality", *verbs, "sa3d.cancel"]
-    progress = ["Carrying the mask from view to view", "0.40 40%, 75 s left", "b", "3 accepted, 1 rejected"]
-    assert seen["running"][4:10] == [*progress, "sa3d.cancel", "1 more waits"]
+    progress = ["Carrying the mask from view to view", "0.40 40%, 75 s left", "b", "3 accepted, 1 rejected", "watch"]
+    assert seen["running"][4:11] == [*progress, "sa3d.cancel", "1 more waits"]
     assert seen["running"].count("sa3d.show_log") == 2  # in the list of jobs
     assert seen["stuck"][4:6] == ["Stopping", "sa3d.restart_engine"]
     assert "sa3d.run_again" in seen["cancelled"] and "sa3d.restart_engine" not in seen["cancelled"]

@@ -218,3 +218,24 @@ seen["edge"] = [int((mask[row] > 127).sum()) for row in (0, 30)]
     assert seen["a"] == [[255, 0]]  # its own prompts' mask
     assert seen["b"] == [[255, 255]]  # the job's latest
     assert seen["c"] == [[255, 0]] and abs(seen["edge"][0] - seen["edge"][1]) >= 1  # a straight line, bent
+
+
+def test_who_watches_is_turned_to_the_photo_that_is_worked_on(looking):
+    seen = looking(
+        """
+from bl_ext.user_default.sa3d.sa3d_blender.scene import job_view
+from bl_ext.user_default.sa3d.sa3d_blender.job import ViewPreview
+mask = np.full((6, 8), 255, np.uint8)
+uid = scene_capture["sa3d_uid"]
+def turn(view, capture=uid, mask=mask):
+    job_view._turned = 0.0
+    return job_view.turn_to(the_scene, ViewPreview(capture, "", view, "accepted", mask)), the_scene.camera.name
+seen["turned"] = turn("b")
+seen["resolution"] = the_scene.render.resolution_x, the_scene.render.resolution_y
+seen["unseen"], seen["another"], seen["unknown"] = turn("a", mask=None), turn("a", "other"), turn("z")
+job_view._turned = time.monotonic()
+seen["too soon"] = job_view.turn_to(the_scene, ViewPreview(uid, "", "a", "accepted", mask))
+"""
+    )
+    assert seen["turned"] == [True, "b"] and seen["resolution"] == [50, 70]
+    assert seen["unseen"] == seen["another"] == seen["unknown"] == [False, "b"] and not seen["too soon"]

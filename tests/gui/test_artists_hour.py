@@ -174,6 +174,31 @@ def click_object(window: Window, table: Table, name: str, picture: str) -> float
     return slowest
 
 
+GAPS = """
+import time
+space = bpy.app.driver_namespace
+space["gap"], space["last"] = 0.0, time.perf_counter()
+def sa3d_gap():
+    now = time.perf_counter()
+    space["gap"], space["last"] = max(space["gap"], now - space["last"]), now
+    return 0.01
+space["timer"] = sa3d_gap
+bpy.app.timers.register(sa3d_gap)
+"""
+NO_GAPS = """
+space = bpy.app.driver_namespace
+bpy.app.timers.unregister(space.pop("timer"))
+answer = space["gap"]
+"""
+
+
+def longest_gap(window: Window, seconds: float) -> float:
+    """The longest time for which the window did nothing else, while we leave it alone for so many seconds."""
+    window.py(GAPS)
+    time.sleep(seconds)
+    return float(window.py(NO_GAPS))
+
+
 def train(window: Window) -> dict[str, float]:
     """Train, Cancel within a second, Train again to the end."""
     press(window, "sa3d.train")
@@ -187,9 +212,12 @@ def train(window: Window) -> dict[str, float]:
     assert stopped < patience(2)  # the click and the look into the window take a second themselves
     press(window, "sa3d.train")
     began = time.monotonic()
+    until(window, 'jobs.running() and jobs.running().stage == "Training field" and jobs.running().fraction > 0', 60)
+    gap = longest_gap(window, 15)
+    assert gap < patience(0.2)
     until(window, 'jobs.all_jobs()[-1].state in ("done", "failed")', 1200)
     assert window.py(f"{ADDON}answer = [jobs.all_jobs()[-1].state, jobs.all_jobs()[-1].what]") == ["done", ""]
-    return {"cancelled in": stopped, "trained in": time.monotonic() - began}
+    return {"cancelled in": stopped, "longest gap while training": gap, "trained in": time.monotonic() - began}
 
 
 def stop_by_escape(window: Window) -> None:
@@ -204,7 +232,8 @@ def stop_by_escape(window: Window) -> None:
 
 
 def segment(window: Window, picture: str, operator: str = "sa3d.segment") -> float:
-    """The verb, to the end; returns the seconds."""
+    """The verb, to the end, watching; returns the seconds."""
+    before = window.py(f"{ADDON}scene.sa3d.watch = True\nanswer = scene.camera.name")
     press(window, operator)
     began = time.monotonic()
     until(window, "jobs.running() and jobs.running().accepted > 3 or jobs.all_jobs()[-1].is_over", 200)
@@ -212,6 +241,7 @@ def segment(window: Window, picture: str, operator: str = "sa3d.segment") -> flo
     until(window, 'jobs.all_jobs()[-1].state in ("done", "failed")', 400)
     assert window.py(f"{ADDON}answer = [jobs.all_jobs()[-1].state, jobs.all_jobs()[-1].what]") == ["done", ""]
     seconds = time.monotonic() - began
+    window.py(f"{ADDON}with override():\n    views.show_view(bpy.context, bpy.data.objects[{before!r}])")
     window.picture(picture)
     return seconds
 
