@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.helpers.patience import patience
 
-__all__ = ["ADDON", "button", "look_at_tab", "press", "until"]
+__all__ = ["ADDON", "button", "longest_gap", "look_at_tab", "press", "until"]
 
 ADDON = """
 from bl_ext.user_default.sa3d import sa3d_blender
@@ -82,3 +82,28 @@ def under_mouse(window: Any, x: int, y: int) -> str:
 def press(window: Any, operator: str, **where: Any) -> None:
     """Clicks the button of an operator."""
     window.click(*button(window, operator, **where))
+
+
+GAPS = """
+import time
+space = bpy.app.driver_namespace
+space["gap"], space["last"] = 0.0, time.perf_counter()
+def sa3d_gap():
+    now = time.perf_counter()
+    space["gap"], space["last"] = max(space["gap"], now - space["last"]), now
+    return 0.01
+space["timer"] = sa3d_gap
+bpy.app.timers.register(sa3d_gap)
+"""
+NO_GAPS = """
+space = bpy.app.driver_namespace
+bpy.app.timers.unregister(space.pop("timer"))
+answer = space["gap"]
+"""
+
+
+def longest_gap(window: Any, seconds: float) -> float:
+    """The longest time for which the window did nothing else, while we leave it alone for so many seconds."""
+    window.py(GAPS)
+    time.sleep(seconds)
+    return float(window.py(NO_GAPS))

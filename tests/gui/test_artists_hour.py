@@ -6,24 +6,20 @@ BLENDER_WINDOW_SUITE=sid has it done in Blender 5.2.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
-from scipy.ndimage import distance_transform_edt
 
-from tests.gui.conftest import ROOT, Window, needed, zip_in
-from tests.gui.hands import ADDON, button, look_at_tab, press, until
+from tests.gui.conftest import Window, needed, zip_in
+from tests.gui.hands import ADDON, button, longest_gap, look_at_tab, press, until
+from tests.gui.still_life import Table, render_table
 from tests.helpers.patience import patience
 
 pytestmark = pytest.mark.timeout(3600)
@@ -32,35 +28,9 @@ PACKAGE = "bl_ext.user_default.sa3d"
 FAR_APART = 12  # photos of a turntable of 24: a fresh look at the object
 
 
-@dataclass(frozen=True)
-class Table:
-    """A rendered capture, with the truth about its objects."""
-
-    folder: Path
-
-    def spots(self, view: str, name: str) -> list[tuple[float, float]]:
-        """Two places on an object in a photo, as fractions of it: the innermost, and one deep inside far from it."""
-        number = json.loads((self.folder / "truth" / "objects.json").read_text())[name]
-        mask = np.asarray(Image.open(self.folder / "truth" / "masks" / f"{view}.png")) == number
-        depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-        first = np.unravel_index(depth.argmax(), depth.shape)
-        rows, columns = np.indices(mask.shape)
-        away = np.hypot(rows - first[0], columns - first[1])
-        second = np.unravel_index(np.where(depth > depth.max() / 3, away, -1).argmax(), depth.shape)
-        return [((x + 0.5) / mask.shape[1], (y + 0.5) / mask.shape[0]) for y, x in (first, second)]
-
-
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
-    """The demo's scene, rendered for this; SA3D_HOUR_TABLE names a folder with one that is there already."""
-    ready = os.environ.get("SA3D_HOUR_TABLE", "")
-    if ready:
-        return Table(Path(ready))
-    folder = tmp_path_factory.mktemp("table") / "scene"
-    command = [sys.executable, "-m", "sa3d_blender.demo", "render", "--out", str(folder), "--views", "24"]
-    done = subprocess.run([*command, "--samples", "8"], cwd=ROOT, capture_output=True, text=True, timeout=900)
-    assert done.returncode == 0, done.stderr
-    return Table(folder)
+    return render_table(tmp_path_factory.mktemp("table") / "scene")
 
 
 @pytest.fixture(scope="module")
@@ -172,31 +142,6 @@ def click_object(window: Window, table: Table, name: str, picture: str) -> float
     empty = change[round(top) + 8 : round(top) + 20, round(left + 0.5 * width) : round(left + 0.6 * width)]
     assert np.abs(empty).mean() < 3  # nothing on the wall behind
     return slowest
-
-
-GAPS = """
-import time
-space = bpy.app.driver_namespace
-space["gap"], space["last"] = 0.0, time.perf_counter()
-def sa3d_gap():
-    now = time.perf_counter()
-    space["gap"], space["last"] = max(space["gap"], now - space["last"]), now
-    return 0.01
-space["timer"] = sa3d_gap
-bpy.app.timers.register(sa3d_gap)
-"""
-NO_GAPS = """
-space = bpy.app.driver_namespace
-bpy.app.timers.unregister(space.pop("timer"))
-answer = space["gap"]
-"""
-
-
-def longest_gap(window: Window, seconds: float) -> float:
-    """The longest time for which the window did nothing else, while we leave it alone for so many seconds."""
-    window.py(GAPS)
-    time.sleep(seconds)
-    return float(window.py(NO_GAPS))
 
 
 def train(window: Window) -> dict[str, float]:
