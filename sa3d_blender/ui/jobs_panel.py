@@ -160,7 +160,7 @@ class SA3D_PT_result(_Panel, bpy.types.Panel):
         elif (fault := shaping.fault()) is not None:
             say(layout, context, "ERROR", fault.what)
         elif "sa3d_draft" in made:
-            layout.label(text="A rough shape: Apply makes it well", icon="INFO")
+            layout.label(text="A rough shape; Apply makes it fine", icon="INFO")
         facts = layout.column(align=True)
         facts.active = False
         facts.label(text=f"{len(made.data.polygons):,} faces, lambda {shaping.lambda_of(prompted):.3g}")
