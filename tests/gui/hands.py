@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.helpers.patience import patience
 
-__all__ = ["ADDON", "button", "longest_gap", "look_at_tab", "press", "until"]
+__all__ = ["ADDON", "button", "look_at_tab", "press", "until"]
 
 ADDON = """
 from bl_ext.user_default.sa3d import sa3d_blender
@@ -19,7 +19,7 @@ capture = scene.sa3d.capture
 """
 """What the window's Python starts with, to look into the add-on."""
 
-STEP = 9  # pixels, between places where a button is looked for; buttons are 20 high
+STEP = 14  # pixels, between places where a button is looked for; buttons are 20 high
 
 
 def until(window: Any, told: str, seconds: float = 20.0) -> None:
@@ -44,6 +44,7 @@ def look_at_tab(window: Any) -> None:
 
 
 _known: dict[str, tuple[int, int]] = {}
+"""Where each operator's button was, and the last one of each region: what is pressed next is near."""
 
 
 def button(
@@ -61,12 +62,13 @@ answer = [region.x, window.height - region.y - region.height, region.width, regi
 """
     )
     places = [(round(left + column * width), y) for column in columns for y in range(top + 6, top + height - 6, STEP)]
-    if operator in _known:
-        places.sort(key=lambda place: abs(place[1] - _known[operator][1]) + abs(place[0] - _known[operator][0]))
+    near = _known.get(operator) or _known.get(region)
+    if near is not None:
+        places.sort(key=lambda place: abs(place[1] - near[1]) + abs(place[0] - near[0]))
     for x, y in places:
         said = under_mouse(window, x, y)
         if operator in said:
-            _known[operator] = (x, y)
+            _known[operator] = _known[region] = (x, y)
             return x, y
     window.picture("no-button")
     raise AssertionError(f"there is no button of {operator}")
@@ -82,28 +84,3 @@ def under_mouse(window: Any, x: int, y: int) -> str:
 def press(window: Any, operator: str, **where: Any) -> None:
     """Clicks the button of an operator."""
     window.click(*button(window, operator, **where))
-
-
-GAPS = """
-import time
-space = bpy.app.driver_namespace
-space["gap"], space["last"] = 0.0, time.perf_counter()
-def sa3d_gap():
-    now = time.perf_counter()
-    space["gap"], space["last"] = max(space["gap"], now - space["last"]), now
-    return 0.01
-space["timer"] = sa3d_gap
-bpy.app.timers.register(sa3d_gap)
-"""
-NO_GAPS = """
-space = bpy.app.driver_namespace
-bpy.app.timers.unregister(space.pop("timer"))
-answer = space["gap"]
-"""
-
-
-def longest_gap(window: Any, seconds: float) -> float:
-    """The longest time for which the window did nothing else, while we leave it alone for so many seconds."""
-    window.py(GAPS)
-    time.sleep(seconds)
-    return float(window.py(NO_GAPS))

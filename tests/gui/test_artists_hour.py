@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from tests.gui.conftest import Window, needed, zip_in
-from tests.gui.hands import ADDON, button, longest_gap, look_at_tab, press, until
+from tests.gui.gaps import longest_gap
+from tests.gui.hands import ADDON, button, look_at_tab, press, until
 from tests.gui.still_life import Table, render_table
 from tests.helpers.patience import patience
 
