@@ -65,20 +65,22 @@ answer = [region.x, window.height - region.y - region.height, region.width, regi
     near = _known.get(operator) or _known.get(region)
     if near is not None:
         places.sort(key=lambda place: abs(place[1] - near[1]) + abs(place[0] - near[0]))
-    for x, y in places:
-        said = under_mouse(window, x, y)
-        if operator in said:
-            _known[operator] = _known[region] = (x, y)
-            return x, y
+    window.py("bpy.context.window_manager.clipboard = ''")
+    for patiently in (1.0, 4.0):  # a window that is busy notices the mouse later
+        for x, y in places:
+            if operator in under_mouse(window, x, y, patiently):
+                _known[operator] = _known[region] = (x, y)
+                return x, y
     window.picture("no-button")
     raise AssertionError(f"there is no button of {operator}")
 
 
-def under_mouse(window: Any, x: int, y: int) -> str:
+def under_mouse(window: Any, x: int, y: int, patiently: float = 1.0) -> str:
     """What the button at a place on the display would run; empty where there is none."""
-    window.py("bpy.context.window_manager.clipboard = ''")
-    window.tool("xdo", "mousemove", str(x), str(y), "sleep", "0.12", "key", "ctrl+c", "sleep", "0.08")
-    return str(window.py("answer = bpy.context.window_manager.clipboard"))
+    notice, copy = (str(patiently * seconds) for seconds in (0.12, 0.08))
+    window.tool("xdo", "mousemove", str(x), str(y), "sleep", notice, "key", "ctrl+c", "sleep", copy)
+    manager = "bpy.context.window_manager"
+    return str(window.py(f"answer = {manager}.clipboard\n{manager}.clipboard = ''"))  # for the next one
 
 
 def press(window: Any, operator: str, **where: Any) -> None:

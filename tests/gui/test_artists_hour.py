@@ -26,6 +26,7 @@ from tests.helpers.patience import patience
 pytestmark = pytest.mark.timeout(3600)
 
 PACKAGE = "bl_ext.user_default.sa3d"
+LEFT, MIDDLE, RIGHT = (0.2,), (0.5,), (0.83,)  # of the tab: where a button is, to find it sooner
 FAR_APART = 12  # photos of a turntable of 24: a fresh look at the object
 
 
@@ -147,16 +148,16 @@ def click_object(window: Window, table: Table, name: str, picture: str) -> float
 
 def train(window: Window) -> dict[str, float]:
     """Train, Cancel within a second, Train again to the end."""
-    press(window, "sa3d.train")
+    press(window, "sa3d.train", columns=LEFT)
     until(window, 'jobs.running() and jobs.running().stage == "Training field" and jobs.running().fraction > 0', 60)
     window.picture("hour-04-training")
-    place = button(window, "sa3d.cancel")
+    place = button(window, "sa3d.cancel", columns=MIDDLE)
     asked = time.monotonic()
     window.click(*place)
     until(window, 'jobs.all_jobs()[-1].state == "cancelled"')
     stopped = time.monotonic() - asked
     assert stopped < patience(2)  # the click and the look into the window take a second themselves
-    press(window, "sa3d.train")
+    press(window, "sa3d.train", columns=LEFT)
     began = time.monotonic()
     until(window, 'jobs.running() and jobs.running().stage == "Training field" and jobs.running().fraction > 0', 60)
     gap = longest_gap(window, 15)
@@ -168,7 +169,7 @@ def train(window: Window) -> dict[str, float]:
 
 def stop_by_escape(window: Window) -> None:
     """Segment, and Esc over the photo: nothing has come of it."""
-    press(window, "sa3d.segment")
+    press(window, "sa3d.segment", columns=MIDDLE)
     left, top, width, _ = frame(window)
     window.tool("xdo", "mousemove", str(round(left + width / 2)), str(round(top + 40)))
     until(window, "jobs.running() and jobs.running().handle", 60)
@@ -180,7 +181,7 @@ def stop_by_escape(window: Window) -> None:
 def segment(window: Window, picture: str, operator: str = "sa3d.segment") -> float:
     """The verb, to the end, watching; returns the seconds."""
     before = window.py(f"{ADDON}scene.sa3d.watch = True\nanswer = scene.camera.name")
-    press(window, operator)
+    press(window, operator, columns=RIGHT if operator == "sa3d.refine" else MIDDLE)
     began = time.monotonic()
     until(window, "jobs.running() and jobs.running().accepted > 3 or jobs.all_jobs()[-1].is_over", 200)
     window.picture(f"{picture}-running")
@@ -283,7 +284,7 @@ capture.sa3d.objects[0].grow = {value}
         sizes.append(window.py(f"{ADDON}answer = max(results_of(capture)[0].dimensions)"))
         window.picture(f"hour-09-{'grown' if value > 0 else 'shrunk'}")
     assert sizes[0] < sizes[1]
-    press(window, "sa3d.reset_shape")
+    press(window, "sa3d.reset_shape", columns=RIGHT)
     until(window, "not shaping.is_busy()", 30)
     return seconds
 
@@ -322,7 +323,7 @@ with override():
 def kill_and_restart(window: Window) -> None:
     """The engine is killed in mid-job; the panel says so, Restart and Run Again mend it."""
     meshes = window.py(f"{ADDON}answer = [len(one.data.polygons) for one in results_of(capture)]")
-    press(window, "sa3d.segment")
+    press(window, "sa3d.segment", columns=MIDDLE)
     until(window, "jobs.running() and jobs.running().accepted > 1", 200)
     engines = window.py(
         """
@@ -345,7 +346,7 @@ for process in mine:
     until(window, 'link.state() == "dead" and jobs.all_jobs()[-1].state == "failed"', 10)
     window.picture("hour-13-killed")
     assert window.py(f"{ADDON}answer = [len(one.data.polygons) for one in results_of(capture)]") == meshes
-    press(window, "sa3d.restart_engine")
+    press(window, "sa3d.restart_engine", columns=LEFT)
     until(window, 'link.state() == "ready"', 60)
     segment(window, "hour-14-again")
 
@@ -355,7 +356,7 @@ def test_the_artists_hour(studio, table, capsys):
     install(studio)
     import_capture(studio, table)
     press(studio, "sa3d.click_tool", region="TOOLS")
-    press(studio, "sa3d.next_view", columns=(0.83,))
+    press(studio, "sa3d.next_view", columns=RIGHT)
     told["click to mask"] = click_object(studio, table, "brick", "hour-03-mask")
     told |= train(studio)
     stop_by_escape(studio)
@@ -364,7 +365,7 @@ def test_the_artists_hour(studio, table, capsys):
     told["grown in"] = grow_and_shrink(studio)
     studio.py(f"{ADDON}\nwith override():\n    views.show_view(bpy.context, scene.camera)")
     press(studio, "sa3d.click_tool", region="TOOLS")
-    press(studio, "sa3d.add_object", columns=(0.83,))
+    press(studio, "sa3d.add_object", columns=RIGHT)
     told["second click to mask"] = click_object(studio, table, "ball", "hour-06-second")
     told["second segmented in"] = segment(studio, "hour-10-both")
     orbit(studio, "hour-10-both-meshes")
