@@ -17,6 +17,7 @@ MODULES = (
     "installing",
     "shaping",
     "scene.follow",
+    "scene.originals",
     "scene.mask_preview",
     "scene.job_masks",
     "scene.job_view",

@@ -14,6 +14,7 @@ import numpy as np
 from .glb import Triangles
 from .meshes import add_mesh, base_of, fill_mesh
 from .names import fitting
+from .originals import KEYS, mark, original
 
 __all__ = [
     "capture_by_uid",
@@ -54,9 +55,8 @@ def results_of(capture: Any) -> list[Any]:
 
 
 def object_by_uid(capture: Any, uid: str) -> Any:
-    """The mesh that was made of a prompted object; of copies the first one made. None where there is none."""
-    found = [item for item in results_of(capture) if item.get(OBJECT) == uid]
-    return min(found, key=lambda item: (len(item.name), item.name)) if found else None
+    """The mesh that was made of a prompted object, and none of the artist's copies of it. None where there is none."""
+    return original([item for item in results_of(capture) if item.get(OBJECT) == uid])
 
 
 def objects_collection(capture: Any) -> Any:
@@ -89,6 +89,7 @@ def place(capture: Any, uid: str, name: str, surface: Triangles, about: Mapping[
             made.shape_key_clear()
         fill_mesh(made.data, surface.vertices - np.array(made[ORIGIN]), surface.faces, surface.colours)
     made[CAPTURE], made[OBJECT] = capture["sa3d_uid"], uid
+    mark(made)
     made.pop("sa3d_draft", None)
     for key, value in about.items():
         if value is not None:
@@ -116,7 +117,7 @@ def keep_apart(made: Any, scene: Any) -> None:
             collection.objects.unlink(made)
     if not made.users_collection:
         scene.collection.objects.link(made)
-    for key in (CAPTURE, OBJECT, ORIGIN, "sa3d_draft"):
+    for key in (CAPTURE, OBJECT, ORIGIN, "sa3d_draft", *KEYS):
         made.pop(key, None)
 
 

@@ -47,6 +47,52 @@ seen["base"] = list(made_of("Mug").location)
     assert seen["base"] == [0.625, 1, 0.5]  # where nobody has moved it, its origin stays at its base
 
 
+def test_a_copy_that_the_artist_keeps_is_left_alone_whatever_the_two_are_called(jobs):
+    seen = jobs(
+        """
+blend = here + "/work.blend"
+bpy.ops.sa3d.add_click(place=(0.5, 0.5))
+bpy.ops.sa3d.segment()
+finish()
+made = made_of()
+copy = made.copy()
+copy.data, copy.name = made.data.copy(), "old"  # a shorter name, and one that comes first
+made.users_collection[0].objects.link(copy)
+made.name = "The red mug"
+plays["segment"] = lambda request, engine: engine.say(Result(request.id, {"result": "/results/2",
+    "report": report("/results/2"), "scene": {}}, {"glb": numbers(given["second"])}))
+def widths():
+    bpy.context.view_layer.update()
+    return {name: round(bpy.data.objects[name].dimensions.x, 3) for name in ("old", "The red mug")}
+bpy.ops.sa3d.segment()
+finish()
+seen["first"] = widths()
+made.name = "Mug, red"
+made.name = "The red mug"
+bpy.ops.wm.save_as_mainfile(filepath=blend)
+bpy.ops.wm.open_mainfile(filepath=blend)
+plays["segment"] = segment
+bpy.data.objects["old"].name = "0"
+bpy.data.objects["The red mug"].name = "Renamed after opening"
+bpy.ops.sa3d.segment()
+finish()
+bpy.data.objects["0"].name, bpy.data.objects["Renamed after opening"].name = "old", "The red mug"
+seen["reopened"] = widths(), bpy.data.objects["old"]["sa3d_result"]
+bpy.data.objects.remove(bpy.data.objects["The red mug"])
+seen["refine"] = refused(bpy.ops.sa3d.refine)
+bpy.ops.sa3d.segment()
+finish()
+seen["anew"] = sorted(item.name for item in bpy.data.objects if "sa3d_result" in item)
+bpy.ops.sa3d.remove_from_capture()
+seen["apart"] = [key in made_of() for key in ("sa3d_self", "sa3d_name", "sa3d_object_uid")]
+"""
+    )
+    assert seen["first"] == {"old": 1, "The red mug": 1.25}
+    assert seen["reopened"] == [{"old": 1, "The red mug": 1}, "/results/1"]
+    assert "press Segment" in seen["refine"] and seen["anew"] == ["Object", "old"]
+    assert seen["apart"] == [False, False, False]
+
+
 def test_refining_tells_only_what_is_new_and_takes_back_what_was_undone(jobs):
     seen = jobs(
         """
