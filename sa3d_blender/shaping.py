@@ -52,12 +52,18 @@ def grown(prompted: Any) -> None:
 
 def _warm_up(job: jobs.Job) -> None:
     """Has the engine take a new object into memory, which takes seconds, before the slider is moved."""
-    global _wanted, _under_way
-    for wish in (_wanted, _under_way):
-        if wish is not None and wish.object_uid == job.object_uid:  # the good mesh is there: no draft comes after it
-            _wanted = _under_way = None
+    _drop(job.object_uid)  # the good mesh is there: no draft comes after it
     if _wanted is None and not is_busy() and job.after == "done" and not link.session().open_handles:
         _wish(_Wish(job.capture_uid, job.object_uid, job.result, 1.0, drawn=False))
+
+
+def _drop(object_uid: str) -> None:
+    """What was wished for an object is not drawn any more."""
+    global _wanted, _under_way
+    if _wanted is not None and _wanted.object_uid == object_uid:
+        _wanted = None
+    if _under_way is not None and _under_way.object_uid == object_uid:
+        _under_way = None
 
 
 def is_busy() -> bool:
@@ -113,7 +119,8 @@ def _failed(wish: _Wish, message: Failure) -> None:
 
 @persistent
 def _after_undo(_scene: Any, _depsgraph: Any = None) -> None:
-    """A draft comes after the slider's step of undo was made, so that undo may bring an older one back."""
+    """A draft comes after the slider's step of undo was made, so that undo may bring an older one back. And one that is
+    on its way mustn't come over a mesh that is as its slider says, for the artist may have worked on that."""
     for capture in bpy.data.collections:
         if "sa3d_missing_photos" not in capture:
             continue
@@ -122,6 +129,8 @@ def _after_undo(_scene: Any, _depsgraph: Any = None) -> None:
             drawn = None if made is None else made.get("sa3d_drawn_lambda", made.get("sa3d_lambda"))
             if drawn is not None and abs(drawn - lambda_of(prompted)) > 1e-6 * drawn:
                 grown(prompted)
+            else:
+                _drop(prompted.uid)
 
 
 def register() -> None:

@@ -205,6 +205,34 @@ seen["redone"] = extent(made_of())[1][0], bpy.context.scene.sa3d.capture.sa3d.ob
     assert seen["redone"] == [pytest.approx(half, abs=1e-3), 0.5]
 
 
+def test_a_shape_that_undo_asked_for_doesnt_come_over_what_redo_brings_back(jobs):
+    seen = jobs(
+        """
+blend = here + "/work.blend"
+bpy.ops.wm.save_as_mainfile(filepath=blend)
+bpy.ops.wm.open_mainfile(filepath=blend)
+bpy.ops.ed.undo_push(message="Open")
+bpy.ops.sa3d.add_click(place=(0.5, 0.5))
+bpy.ops.sa3d.segment()
+finish()
+bpy.context.scene.sa3d.capture.sa3d.objects[0].grow = 0.5
+bpy.ops.ed.undo_push(message="Grow / Shrink")
+pump_until(lambda: not shaping.is_busy())
+made_of().data.vertices[0].co.z += 99
+bpy.ops.ed.undo_push(message="Sculpt")
+held = []
+plays["shape"] = lambda request, engine: held.append((request, engine))
+bpy.ops.ed.undo()  # to before the shape was there, so that it is asked for
+pump_until(lambda: held)
+bpy.ops.ed.redo()
+shape(*held[0])
+pump_until(lambda: not shaping.is_busy())
+seen["tall"] = extent(made_of())[1][2]
+"""
+    )
+    assert seen["tall"] > 90
+
+
 def test_a_mesh_that_was_removed_from_its_capture_is_the_artists(jobs):
     seen = jobs(
         """
