@@ -74,11 +74,14 @@ class Truth:
 
 
 def read_truth(root: Path | str) -> Truth:
-    """The truth in the folder ``root``; reads no mask yet.
+    """The truth in the folder ``root``, or in ``truth`` beside that, where the demo puts it; reads no mask yet.
 
     Raises CaptureError where there are no masks or objects.json is damaged.
     """
-    root = Path(root)
+    root = Path(root).absolute()
+    beside = root.parent / "truth"
+    if not (root / "masks").is_dir() and (beside / "masks").is_dir():
+        root = beside
     stems = tuple(sorted(path.stem for path in (root / "masks").glob("*.png")))
     if not stems:
         raise CaptureError(

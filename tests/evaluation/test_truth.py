@@ -45,6 +45,15 @@ def test_meshes_come_in_the_captures_world(folder):
     assert not truth.has_mesh("spoon")
 
 
+def test_the_truth_may_lie_beside_the_capture_as_the_demo_puts_it(folder):
+    (folder / "capture").mkdir()
+    (folder / "truth").mkdir()
+    for name in ("masks", "meshes", "objects.json"):
+        (folder / name).rename(folder / "truth" / name)
+    truth = read_truth(folder / "capture")
+    assert truth.objects == {"cup": 1, "spoon": 2} and truth.mesh("cup") is not None
+
+
 def test_masks_without_names_are_of_one_object(tmp_path):
     (tmp_path / "masks").mkdir()
     Image.fromarray(np.array([[0, 255], [255, 255]], dtype=np.uint8)).save(tmp_path / "masks" / "a.png")
