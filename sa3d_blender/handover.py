@@ -93,13 +93,12 @@ def import_capture(context: Any, job: Job) -> Any:
 def set_result(prompted: Any, job: Job, about: Mapping[str, Any]) -> None:
     """Notes on a prompted object which result is its own, and what that knows already."""
     global setting
-    earlier = json.loads(prompted.told or "[]") if job.kind == "refine" else []
+    earlier = [] if job.kind == "segment" else json.loads(job.known or "[]")
     setting = True
     try:
-        if job.kind != "mesh":
-            prompted.told = json.dumps([*earlier, *job.told])
+        prompted.told = json.dumps([*earlier, *job.told])
         prompted.result = job.result
-        prompted.corrections = len((job.report or {}).get("corrections", ())) if job.report else prompted.corrections
+        prompted.corrections = len(job.report.get("corrections", ())) if job.report else job.corrected
         if job.kind == "segment":
             prompted.lam = float(about.get("lambda") or 1.0)
             prompted.grow = 0.0

@@ -35,7 +35,8 @@ class Job:
     ``note`` says why), "homeless" (made, and the open file doesn't have its capture), "done", "failed" (``what``
     happened, the ``cure``, its ``code``) or "cancelled". ``after`` is the state that a job that is ready will have. An
     import has neither ids nor names yet: ``described`` is what the engine found, ``options`` how it is built (see
-    opening.py).
+    opening.py). ``known`` and ``corrected`` are the object's ``told`` and ``corrections`` as they were when the job was
+    made, so for the result that it works on: until it is delivered, undo may make them another result's.
     """
 
     kind: str
@@ -49,6 +50,8 @@ class Job:
     asks: tuple[Ask, ...]
     result: str = ""
     lam: float | None = None
+    known: str = ""
+    corrected: int = 0
     uid: str = field(default_factory=lambda: uuid.uuid4().hex)
     created: float = field(default_factory=time.time)
     state: str = "waiting"

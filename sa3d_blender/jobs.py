@@ -100,6 +100,8 @@ def again(job: Job) -> Job:
             job.asks,
             result="" if job.kind == "segment" else job.result,
             lam=job.lam,
+            known=job.known,
+            corrected=job.corrected,
             options=job.options,
         )
     )

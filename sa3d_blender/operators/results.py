@@ -98,6 +98,8 @@ class SA3D_OT_apply_shape(_OnResult, bpy.types.Operator):
                 (mesh_ask(lam),),
                 result=prompted.result,
                 lam=lam,
+                known=prompted.told,
+                corrected=prompted.corrections,
             )
         )
         return {"FINISHED"}

@@ -70,8 +70,21 @@ def make_job(kind: str, context: Any, capture: Any, prompted: Any = None) -> job
         asks = refine_asks(prompted, take_back, lam)
         made = object_by_uid(capture, uid)
         quality = quality if made is None else str(made.get("sa3d_quality", quality))
+    known, corrected = ("", 0) if prompted is None else (prompted.told, prompted.corrections)
     return jobs.Job(
-        kind, title, capture["sa3d_uid"], capture.name, source, uid, name, quality, asks, result=result, lam=lam
+        kind,
+        title,
+        capture["sa3d_uid"],
+        capture.name,
+        source,
+        uid,
+        name,
+        quality,
+        asks,
+        result=result,
+        lam=lam,
+        known=known,
+        corrected=corrected,
     )
 
 

@@ -233,6 +233,33 @@ seen["tall"] = extent(made_of())[1][2]
     assert seen["tall"] > 90
 
 
+def test_a_shape_of_an_earlier_result_comes_with_what_that_was_told(jobs):
+    seen = jobs(
+        """
+bpy.ops.sa3d.add_click(place=(0.5, 0.5))
+bpy.ops.sa3d.segment()
+finish()
+prompted = capture.sa3d.objects[0]
+prompted.grow = 0.5
+bpy.ops.sa3d.apply_shape()
+shaped = finish()
+bpy.ops.sa3d.add_click(place=(0.25, 0.5), view="b")
+bpy.ops.sa3d.segment()
+finish()
+seen["before"] = prompted.result, len(json.loads(prompted.told)), prompted.corrections
+bpy.ops.sa3d.run_again(uid=shaped.uid)
+finish()
+seen["after"] = prompted.result, len(json.loads(prompted.told)), prompted.corrections
+seen["refine"] = refused(bpy.ops.sa3d.refine)
+finish()
+seen["asked"] = asked[-1].kind, asked[-1].body["view"], asked[-1].body["result"]
+"""
+    )
+    assert seen["before"] == ["/results/2", 2, 1] and seen["after"] == ["/results/1", 1, 0]
+    assert seen["refine"] == ["FINISHED"]  # the first result doesn't know the second click
+    assert seen["asked"] == ["correct", "b", "/results/1"]
+
+
 def test_a_mesh_that_was_removed_from_its_capture_is_the_artists(jobs):
     seen = jobs(
         """
