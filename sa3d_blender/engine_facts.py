@@ -10,6 +10,7 @@ from typing import Any
 from . import link
 from .client.session import Callbacks, Handle
 from .protocol.messages import Failure, Progress, Result
+from .scene import mask_preview
 
 __all__ = [
     "Facts",
@@ -126,6 +127,7 @@ def _got_more(handle: Handle, progress: Progress) -> None:
 def _got(handle: Handle) -> None:
     facts.getting.pop(handle.body["name"], None)
     facts.told.pop(handle.body["name"], None)
+    mask_preview.try_again()  # they may be what a mask was waiting for
     if link.state() in ("starting", "ready"):
         refresh()
 

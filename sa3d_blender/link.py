@@ -18,11 +18,12 @@ import bpy
 from .client.session import Session
 from .client.transport import Transport
 from .protocol.errors import Sa3dError
-from .protocol.messages import Failure
+from .protocol.messages import Failure, Hello
 
 __all__ = [
     "capabilities",
     "fault",
+    "hello",
     "log_lines",
     "on_pump",
     "pump",
@@ -75,6 +76,11 @@ def fault() -> Failure | None:
 def capabilities() -> Mapping[str, Any] | None:
     """What the engine has said that it can do; None until it has. Starts nothing."""
     return None if _session is None else _session.capabilities
+
+
+def hello() -> Hello | None:
+    """The greeting of the engine that runs, each engine's its own; None until it has come. Starts nothing."""
+    return None if _session is None else _session.hello
 
 
 def log_lines() -> list[str]:

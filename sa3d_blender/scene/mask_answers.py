@@ -135,6 +135,13 @@ class Shelf:
             if self._latest.get(gone.question.place) is gone:
                 del self._latest[gone.question.place]
 
+    def forget_failures(self) -> None:
+        """What failed may be asked once more."""
+        for question in [one for one, answer in self._kept.items() if answer.what]:
+            gone = self._kept.pop(question)
+            if self._latest.get(question.place) is gone:
+                del self._latest[question.place]
+
     def clear(self) -> None:
         """Forgets all."""
         self._kept.clear()

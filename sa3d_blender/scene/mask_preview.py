@@ -36,6 +36,7 @@ __all__ = [
     "question_of",
     "register",
     "seek",
+    "try_again",
     "unregister",
     "wake",
 ]
@@ -57,6 +58,8 @@ _sought: set[tuple[str, str, str]] = set()
 _due = _prepare_due = 0.0
 _woken = False
 _refused: frozenset[Question] = frozenset()
+_engine: Any = None
+"""What the engine said first whose answers these are; another one may know better."""
 _unhook: Any = None
 
 
@@ -147,6 +150,12 @@ def wake() -> None:
     _woken = True
 
 
+def try_again() -> None:
+    """What failed is asked once more where it is looked at: the reason may be gone."""
+    _shelf.forget_failures()
+    _show()
+
+
 def forget() -> None:
     """Forgets all answers and wishes; what is under way is cancelled."""
     global _preparing, _prepared, _woken
@@ -162,6 +171,7 @@ def forget() -> None:
 
 def advance() -> None:
     """Cancels what nobody wants any more, asks for what is wanted and due."""
+    _notice_engine()
     wanted = {one: None for wishes in _wanted.values() for one in wishes if one not in _shelf}
     for question in [one for one in _asked if one not in wanted]:
         _asked.pop(question).cancel()
@@ -173,6 +183,14 @@ def advance() -> None:
                 _ask(question)
     if now >= _prepare_due and not _asked and _seen:
         _prepare(list(_seen.values())[-1])
+
+
+def _notice_engine() -> None:
+    global _engine
+    engine = link.hello()
+    if engine is not None and engine is not _engine:
+        _engine = engine
+        try_again()
 
 
 def _engine_takes(fresh: frozenset[Question]) -> bool:
@@ -272,6 +290,7 @@ def _failed(question: Question, body: Mapping[str, Any], arrays: Mapping[str, np
             _finds[_words_key(question)] = ()  # what was clicked there counts all the same
             _send(question, body, arrays, source)
             return
+        _notice_engine()
         _shelf.put(Answer(question, what=message.what, cure=message.cure, code=message.code))
         _show()
 

@@ -85,6 +85,40 @@ seen["redone"], seen["asked"] = shown(), kinds()
     assert seen["redone"] == [[255, 0]] and seen["asked"] == seen["after"]  # known already
 
 
+def test_what_failed_is_asked_again_once_its_reason_may_be_gone(looking):
+    seen = looking(
+        """
+from bl_ext.user_default.sa3d.sa3d_blender import engine_facts
+def refuse(request, engine):
+    engine.say(Failure(request.id, "segmenter", "There are no weights.", "Get them."))
+plays.update(prompt=refuse, weights_get=lambda request, engine: engine.say(Result(request.id, {})),
+    weights_list=lambda request, engine: engine.say(Result(request.id, {"weights": []})),
+    cache_size=lambda request, engine: engine.say(Result(request.id, {})))
+def said():
+    answer = answer_here(bpy.context)
+    return answer and (answer.what, answer.mask is not None)
+bpy.ops.sa3d.add_click(place=(0.25, 0.5))
+wait_for(answered)
+look(1)
+seen["failed"] = said(), kinds().count("prompt")
+plays["prompt"] = prompt
+engine_facts.get_weights("mobile-sam")
+wait_for(lambda: not engine_facts.facts.getting)
+look(1)
+seen["got"] = said(), kinds().count("prompt")
+plays["prompt"] = refuse
+bpy.ops.sa3d.add_click(place=(0.3, 0.5))
+wait_for(lambda: said() == ("There are no weights.", False))
+plays["prompt"] = prompt
+bpy.ops.sa3d.restart_engine()
+look(1)
+seen["restarted"] = said(), kinds().count("prompt")
+"""
+    )
+    assert seen["failed"] == [["There are no weights.", False], 1]
+    assert seen["got"] == [["", True], 2] and seen["restarted"] == [["", True], 4]
+
+
 def test_of_several_masks_another_is_taken_with_a_key_and_segmenting_says_which(looking):
     seen = looking(
         """
