@@ -139,7 +139,10 @@ class SA3D_OT_import_job_result(_OnJob, bpy.types.Operator):
         except Sa3dError as fault:
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"Imported {job.object_name}")
+        if job.state == "failed":
+            self.report({"ERROR"}, f"{job.what} {job.cure}")
+        else:
+            self.report({"INFO"}, job.note or f"Imported {job.object_name}")
         return {"FINISHED"}
 
 

@@ -33,12 +33,17 @@ def reason_against(step: str, context: Any) -> str:
         return "Nothing says what the object is: click it in a photo, or type a word"
     if jobs.unfinished(capture["sa3d_uid"], prompted.uid) is not None:
         return "This object is being worked on: wait, or cancel it first"
-    return _against_segment(prompted) if step == "segment" else _against_refine(capture, prompted)
+    return _against_segment(capture, prompted) if step == "segment" else _against_refine(capture, prompted)
 
 
-def _against_segment(prompted: Any) -> str:
-    if prompted.words.strip() or any(one.positive or one.kind == "BOX" for one in prompted.prompts):
+def _against_segment(capture: Any, prompted: Any) -> str:
+    there = [one for one in prompted.prompts if one.camera is not None]
+    if any(one.positive or one.kind == "BOX" for one in there) or (prompted.words.strip() and cameras_of(capture)):
         return ""
+    if not cameras_of(capture):
+        return "This capture has no cameras left: import it again"
+    if not there:
+        return "The cameras of its prompts are gone: click it in another photo"
     return "All prompts say what the object is not: click it too"
 
 
@@ -91,7 +96,7 @@ def make_job(kind: str, context: Any, capture: Any, prompted: Any = None) -> job
 def _camera(context: Any, capture: Any) -> Any:
     """Where words are looked for when nothing was clicked: in the photo that one sees."""
     cameras = cameras_of(capture)
-    return context.scene.camera if context.scene.camera in cameras else cameras[0]
+    return context.scene.camera if context.scene.camera in cameras else next(iter(cameras), None)
 
 
 class _Step:

@@ -117,6 +117,42 @@ seen["reopened"] = jobs.all_jobs()[-1].state, made_of()["sa3d_result"], len(bpy.
     assert seen["reopened"] == ["done", "/results/2", 1]  # into the capture that is there: only Objects is new
 
 
+def test_a_result_that_cant_be_imported_is_not_said_to_be(jobs):
+    seen = jobs(
+        """
+held = []
+plays["segment"] = lambda request, engine: held.append((request, engine))
+bpy.ops.sa3d.add_click(place=(0.5, 0.5))
+bpy.ops.sa3d.segment()
+pump_until(lambda: held)
+bpy.ops.wm.read_homefile()
+segment(*held[0])
+pump_until(lambda: jobs.all_jobs()[0].is_over)
+job = jobs.all_jobs()[0]
+job.glb = b"broken"
+seen["said"] = refused(lambda: bpy.ops.sa3d.import_job_result(uid=job.uid))
+seen["state"] = job.state
+"""
+    )
+    assert seen["state"] == "failed" and "is damaged" in seen["said"]
+
+
+def test_a_capture_whose_cameras_are_gone_is_grey_for_that_reason(jobs):
+    seen = jobs(
+        """
+from bl_ext.user_default.sa3d.sa3d_blender.scene.views import cameras_of
+bpy.ops.sa3d.add_click(place=(0.5, 0.5), view="a")
+bpy.data.objects.remove(bpy.data.objects["a"])
+seen["one"] = refused(bpy.ops.sa3d.segment)
+capture.sa3d.objects[0].words = "mug"
+for camera in cameras_of(capture):
+    bpy.data.objects.remove(camera)
+seen["all"] = refused(bpy.ops.sa3d.segment)
+"""
+    )
+    assert "cameras of its prompts are gone" in seen["one"] and "no cameras left" in seen["all"]
+
+
 def test_a_result_waits_for_the_artist_to_leave_edit_mode(jobs):
     seen = jobs(
         """
