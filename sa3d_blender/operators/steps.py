@@ -183,6 +183,8 @@ class SA3D_OT_cancel_by_key(bpy.types.Operator):
         if job is None or job.state != "running":
             cls.poll_message_set("No SA3D job is running")
             return False
+        if context.screen is not None and context.screen.is_animation_playing:  # which the key stops
+            return False
         return not list(getattr(context.window, "modal_operators", ()))
 
     def execute(self, _context: Any) -> set[str]:

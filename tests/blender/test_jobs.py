@@ -158,6 +158,11 @@ seen["idle"] = refused(bpy.ops.sa3d.cancel)
 bpy.ops.sa3d.add_click(place=(0.5, 0.5))
 bpy.ops.sa3d.segment()
 pump_until(lambda: jobs.running().stage == "Training field")
+from types import SimpleNamespace as Made
+window = Made(modal_operators=[])
+by_key = bpy.types.SA3D_OT_cancel_by_key.poll
+screens = [Made(is_animation_playing=playing) for playing in (True, False)]
+seen["for whom"] = [by_key(Made(window=window, screen=screen)) for screen in screens]
 started = time.monotonic()
 bpy.ops.sa3d.cancel_by_key()
 seen["at once"] = jobs.running().state
@@ -179,6 +184,7 @@ seen["rest"] = asked[-1].kind, asked[-1].body["view"]
 """,
     )
     assert "Nothing is running" in seen["idle"] and seen["at once"] == "cancelling"
+    assert seen["for whom"] == [False, True]  # Blender stops its animation by the same key
     assert seen["state"] == "cancelled" and seen["took"] < patience(1) and seen["no mesh"]
     assert seen["half"] == ["cancelled", "/results/2", 1]
     assert seen["rest"] == ["correct", "b"]
