@@ -20,6 +20,7 @@ __all__ = [
     "deliver",
     "forget_result",
     "import_capture",
+    "is_rendering",
     "neighbours",
     "push_undo",
     "report_in",
@@ -34,9 +35,14 @@ setting = False
 """True while properties are set to what a result is: no hand has moved the slider then."""
 
 
+def is_rendering() -> bool:
+    """Whether a render reads the scene, which mustn't change under it."""
+    return bool(bpy.app.is_job_running("RENDER"))
+
+
 def why_not_now(job: Job) -> str:
     """What has to end before a result can be put into the scene; nothing where it can."""
-    if bpy.app.is_job_running("RENDER"):
+    if is_rendering():
         return "Waiting for the render to end"
     for window in bpy.context.window_manager.windows:
         if any(one.bl_idname.startswith(_BUSY) for one in getattr(window, "modal_operators", ())):

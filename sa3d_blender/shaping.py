@@ -35,7 +35,7 @@ _wanted: _Wish | None = None
 _under_way: _Wish | None = None
 _handle: Handle | None = None
 _fault: Failure | None = None
-_unhook: Callable[[], None] | None = None
+_unhook: list[Callable[[], None]] = []
 
 
 def lambda_of(prompted: Any) -> float:
@@ -84,7 +84,7 @@ def _wish(wish: _Wish) -> None:
 
 def _send() -> None:
     global _wanted, _under_way, _handle
-    if _wanted is None or is_busy():
+    if _wanted is None or is_busy() or handover.is_rendering():
         return
     wish, _wanted = _wanted, None
     _under_way = wish
@@ -99,9 +99,12 @@ def _send() -> None:
 
 
 def _shaped(wish: _Wish, message: Result) -> None:
-    global _fault
+    global _fault, _wanted
     _fault = None
     link.redraw()
+    if wish.drawn and wish is _under_way and handover.is_rendering():  # which reads the mesh: asked for again after it
+        _wanted = _wanted or wish
+        return
     capture = capture_by_uid(wish.capture_uid) if wish.drawn and wish is _under_way else None
     made = object_by_uid(capture, wish.object_uid) if capture is not None else None
     if made is None or made.mode != "OBJECT" or made.get("sa3d_result") != wish.result:
@@ -134,19 +137,17 @@ def _after_undo(_scene: Any, _depsgraph: Any = None) -> None:
 
 
 def register() -> None:
-    """Listens to undo, and to meshes that come."""
-    global _unhook
-    _unhook = jobs.on_delivered(_warm_up)
+    """Listens to undo, to meshes that come, and for what had to wait for a render."""
+    _unhook.extend((jobs.on_delivered(_warm_up), link.on_pump(_send)))
     bpy.app.handlers.undo_post.append(_after_undo)
     bpy.app.handlers.redo_post.append(_after_undo)
 
 
 def unregister() -> None:
     """Listens no more."""
-    global _wanted, _under_way, _handle, _fault, _unhook
-    if _unhook is not None:
-        _unhook()
-        _unhook = None
+    global _wanted, _under_way, _handle, _fault
+    while _unhook:
+        _unhook.pop()()
     bpy.app.handlers.undo_post.remove(_after_undo)
     bpy.app.handlers.redo_post.remove(_after_undo)
     _wanted = _under_way = _handle = _fault = None

@@ -260,6 +260,39 @@ seen["asked"] = asked[-1].kind, asked[-1].body["view"], asked[-1].body["result"]
     assert seen["asked"] == ["correct", "b", "/results/1"]
 
 
+def test_no_shape_is_drawn_under_a_render_and_the_latest_comes_after_it(jobs):
+    seen = jobs(
+        """
+from bl_ext.user_default.sa3d.sa3d_blender import handover
+bpy.ops.sa3d.add_click(place=(0.5, 0.5))
+bpy.ops.sa3d.segment()
+finish()
+prompted, made = capture.sa3d.objects[0], made_of()
+before = extent(made)
+rendering = [False]
+handover.is_rendering = lambda: rendering[0]
+held = []
+plays["shape"] = lambda request, engine: held.append((request, engine))
+prompted.grow = 0.25
+pump_until(lambda: held)
+rendering[0] = True  # it begins while the shape is on its way
+shape(*held[0])
+pump_until(lambda: not shaping.is_busy())
+prompted.grow = 0.5
+for _ in range(20):
+    link.pump()
+seen["meanwhile"] = extent(made) == before, len(held)
+rendering[0] = False
+pump_until(lambda: len(held) == 2)
+shape(*held[1])
+pump_until(lambda: not shaping.is_busy())
+seen["after"] = extent(made)[1][0]
+"""
+    )
+    assert seen["meanwhile"] == [True, 1]
+    assert seen["after"] == pytest.approx(0.1 / (0.15 * 10**-1), abs=1e-3)
+
+
 def test_a_mesh_that_was_removed_from_its_capture_is_the_artists(jobs):
     seen = jobs(
         """
