@@ -36,15 +36,15 @@ class Trained:
 
 
 def split_views(capture: Capture) -> tuple[list[View], list[View]]:
-    """(training views, held-out views): the capture's own split, or else every eighth view held out."""
+    """(training views, held-out views): the capture's own split, or else every eighth held out, from the first on (LLFF's habit)."""
     named = [v for v in capture.views if v.split != "train"]
     if named and len(named) < len(capture.views):
         return [v for v in capture.views if v.split == "train"], named
     if len(capture.views) < 2 * HELD_OUT_EVERY:
         return list(capture.views), []
     return (
-        [v for i, v in enumerate(capture.views) if i % HELD_OUT_EVERY != HELD_OUT_EVERY // 2],
-        list(capture.views[HELD_OUT_EVERY // 2 :: HELD_OUT_EVERY]),
+        [v for i, v in enumerate(capture.views) if i % HELD_OUT_EVERY],
+        list(capture.views[::HELD_OUT_EVERY]),
     )
 
 

@@ -54,6 +54,32 @@ class Contraction:
         half = (self.aabb[1] - self.aabb[0]) / 2 * (1 + self.shell)
         return (self.to_unit(points) * half).diff(dim=-2).norm(dim=-1)
 
+    def along(
+        self, rays_o: Float[Tensor, "r 3"], rays_d: Float[Tensor, "r 3"], t: Float[Tensor, "r n"]
+    ) -> Float[Tensor, "3 r n"]:
+        """``to_unit(rays_o + t * rays_d)`` for many distances a ray, axis by axis: a third of the time of doing it
+        point by point, whose short last axis keeps processors from working on several values at once."""
+        centre, half = (self.aabb[0] + self.aabb[1]) / 2, (self.aabb[1] - self.aabb[0]) / 2
+        start, slope = ((rays_o - centre) / half).t()[..., None], (rays_d / half).t()[..., None]  # [3, R, 1]
+        local = torch.addcmul(start, slope, t[None])
+        if not self.unbounded:
+            return local
+        inverse = torch.maximum(torch.maximum(local[0].abs(), local[1].abs()), local[2].abs()).clamp_min_(1.0)
+        inverse.reciprocal_()
+        # (1 + shell - shell / norm) / norm / (1 + shell)
+        factor = inverse.mul(-self.shell / (1 + self.shell)).add_(1.0).mul_(inverse)
+        return local.mul_(factor)
+
+    def cell_lengths(
+        self, edges: Float[Tensor, "3 r edges"], rays_d: Float[Tensor, "r 3"], t: Float[Tensor, "r edges"]
+    ) -> Float[Tensor, "r s"]:
+        """`lengths` of the intervals between distances ``t`` whose places in the cube, by `along`, are ``edges``."""
+        if not self.unbounded:
+            return t.diff(dim=-1) * rays_d.norm(dim=-1, keepdim=True)
+        half = (self.aabb[1] - self.aabb[0]) / 2 * (1 + self.shell)
+        x, y, z = (edges[axis].diff(dim=-1).mul_(half[axis]).square_() for axis in range(3))
+        return x.add_(y).add_(z).sqrt_()
+
     def inside(self, xyz: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n"]:
         """Whether world points lie in the region of interest."""
         return ((xyz >= self.aabb[0]) & (xyz <= self.aabb[1])).all(-1)

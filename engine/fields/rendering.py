@@ -24,7 +24,8 @@ class RayColours:
 
     ``rgb`` [R, 3] over the background, ``opacity`` [R], ``depth`` [R] the expected t of what stops the light (0 where
     nothing does; t is depth, since rays_d has z = -1 in the camera), ``weights`` [R, S], ``s_edges`` [R, S + 1] of the
-    intervals along the ray's stretch, ``t_mid`` [R, S] where the field was asked.
+    intervals along the ray's stretch, ``t_mid`` [R, S] where the field was asked, ``optical`` [R, S] the optical depths
+    (density times length) of the intervals.
     """
 
     rgb: Float[Tensor, "r 3"]
@@ -33,6 +34,7 @@ class RayColours:
     weights: Float[Tensor, "r s"]
     s_edges: Float[Tensor, "r edges"]
     t_mid: Float[Tensor, "r s"]
+    optical: Float[Tensor, "r s"]
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,12 @@ def render_rays(
     generator: torch.Generator | None = None,
     explore: float = 0.0,
     background: Float[Tensor, "r 3"] | None = None,
+    reference: Float[Tensor, " r"] | None = None,
 ) -> RayColours:
     """Renders rays (NeRF, Eq. 3), looking only where the occupancy grid says that light stops.
 
-    ``background`` replaces the field's own; ``generator`` makes the samples random (training).
+    ``background`` replaces the field's own; ``generator`` makes the samples random (training). With ``reference``
+    distances t, densities nearer than that learn the more slowly the nearer they are (`slowed_near_camera`).
     """
     stretch = stretch_of_rays(field.space, rays_o, rays_d, sampling.near)
     s_edges = sample_intervals(grid, rays_o, rays_d, stretch, sampling.coarse, sampling.fine, generator, explore)
@@ -66,7 +70,10 @@ def render_rays(
     t_mid = stretch.t_of(s_edges[:, :-1] + s_edges.diff(dim=-1) * where)
     xyz = rays_o[:, None] + rays_d[:, None] * t_mid[..., None]  # [R, S, 3]
     sigmas = field.density(xyz.view(-1, 3)).view(shape)
-    lengths = field.space.lengths(rays_o[:, None] + rays_d[:, None] * stretch.t_of(s_edges)[..., None])
+    if reference is not None:
+        sigmas = slowed_near_camera(sigmas, t_mid, reference)
+    t_edges = stretch.t_of(s_edges)
+    lengths = field.space.cell_lengths(field.space.along(rays_o, rays_d, t_edges), rays_d, t_edges)
     weights, through = weights_from_density(sigmas, lengths)
 
     seen = weights > NO_COLOUR_BELOW
@@ -75,10 +82,23 @@ def render_rays(
     if ray_indices.numel():
         colours = field.colour(xyz[seen], viewdirs[ray_indices])
         rgb = rgb.index_add(0, ray_indices, colours * weights[seen][:, None])
-    behind = field.background(viewdirs) if background is None else background
+    behind = field.background(rays_o, viewdirs) if background is None else background
     opacity = weights.sum(-1)
     depth = (weights * t_mid).sum(-1) / opacity.clamp_min(1e-6) * (opacity > 0.5)
-    return RayColours(rgb + through[:, None] * behind, opacity, depth, weights, s_edges, t_mid)
+    return RayColours(rgb + through[:, None] * behind, opacity, depth, weights, s_edges, t_mid, sigmas * lengths)
+
+
+def slowed_near_camera(
+    values: Float[Tensor, "r s"], t: Float[Tensor, "r s"], reference: Float[Tensor, " r"]
+) -> Float[Tensor, "r s"]:
+    """The same values; their gradients times min(1, (t / reference)^2).
+
+    A camera sees the volume right before it with the most rays per cell, and no other camera sees it: left alone, it
+    fills with floaters that paint the photo. Philip and Deschaintre ("Floaters No More", EGSR 2023, Eq. 7) weigh
+    gradients by the share of rays that a place gets at its distance.
+    """
+    factor = (t / reference[:, None]).square().clamp_max(1.0)
+    return values * factor + (values * (1 - factor)).detach()
 
 
 @dataclass(frozen=True)

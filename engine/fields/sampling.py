@@ -84,11 +84,19 @@ class OccupancyGrid:
 
     def lookup(self, xyz: Float[Tensor, "r s 3"]) -> tuple[Float[Tensor, "r s"], Float[Tensor, "r s"]]:
         """(sigma, reach) of the cell that holds each world point."""
-        n = self.sigma.shape
-        steps = torch.tensor(n, device=xyz.device, dtype=xyz.dtype) - 1
-        cell = ((self.space.to_unit(xyz).clamp(-1, 1) + 1) * (steps / 2) + 0.5).long()
-        flat = (cell[..., 0] * n[1] + cell[..., 1]) * n[2] + cell[..., 2]
-        return self.sigma.view(-1)[flat], self.reach.view(-1)[flat]
+        return self.lookup_unit(self.space.to_unit(xyz).movedim(-1, 0))
+
+    def lookup_unit(self, unit: Float[Tensor, "3 r s"]) -> tuple[Float[Tensor, "r s"], Float[Tensor, "r s"]]:
+        """The same at points of the unit cube, axis by axis; the border's beyond it."""
+        flat = torch.zeros((), dtype=torch.int32, device=unit.device)
+        for axis, n in enumerate(self.sigma.shape):
+            nearest = (unit[axis] * ((n - 1) / 2)).add_(n / 2).int()  # rounds, since half a cell is added
+            flat = flat * n + nearest.clamp_(0, n - 1)
+        at = flat.view(-1)
+        return (
+            self.sigma.view(-1).index_select(0, at).view(flat.shape),
+            self.reach.view(-1).index_select(0, at).view(flat.shape),
+        )
 
 
 def weights_from_density(
@@ -125,12 +133,9 @@ def sample_intervals(
     ramp = torch.linspace(0, 1, coarse + 1, device=rays_o.device).expand(rays, -1)
     shift = torch.rand(rays, 1, generator=generator, device=rays_o.device) if generator is not None else 0.5
     t_edges = stretch.t_of(ramp)
-    t_mid = stretch.t_of(ramp[:, :-1] + shift / coarse)
-    sigma, reach = grid.lookup(rays_o[:, None] + rays_d[:, None] * t_mid[..., None])
-    if grid.space.unbounded:
-        lengths = grid.space.lengths(rays_o[:, None] + rays_d[:, None] * t_edges[..., None])
-    else:
-        lengths = t_edges.diff(dim=-1) * rays_d.norm(dim=-1, keepdim=True)
+    edges = grid.space.along(rays_o, rays_d, t_edges)
+    sigma, reach = grid.lookup_unit(edges[..., :-1] + edges.diff(dim=-1) * shift)
+    lengths = grid.space.cell_lengths(edges, rays_d, t_edges)
     weights, _ = weights_from_density(sigma, lengths)
     widened = F.max_pool1d(weights[:, None], 3, stride=1, padding=1)[:, 0]
     # Matter in this cell or the next: worth a look, even where the coarse grid believes that light has stopped

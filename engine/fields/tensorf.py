@@ -6,19 +6,24 @@ appearance (their section 4; VM-192 has 3 x 16 and 3 x 48).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from engine.fields.contraction import SHELL, Contraction
+from engine.fields.base import ParameterGroup, TrainableField
+from engine.fields.encoding import fourier, fourier_size
 from engine.fields.volume import DensityVolume
 
 MATRIX_AXES = ((0, 1), (0, 2), (1, 2))  # of mode m: the plane's axes ...
 VECTOR_AXIS = (2, 1, 0)  # ... and the line's
 NOMINAL_SIDE = 3.0  # the box side for which TensoRF's density constants were chosen (nerf_synthetic: -1.5 .. 1.5)
+GRID_RATE, NETWORK_RATE = 0.02, 2e-3  # Adam's, at the start
+SPARSITY = 4e-5  # weight of the L1 term
 
 
 @dataclass(frozen=True)
@@ -26,24 +31,16 @@ class TensoRFSettings:
     """What has to be known to build the network again. Ranks are per mode."""
 
     density_rank: int = 8
-    appearance_rank: int = 8
+    appearance_rank: int = 16
     feature_dim: int = 27
     hidden_dim: int = 64
     view_frequencies: int = 2
-    density_shift: float = -10.0
+    density_shift: float = -5.0
     distance_scale: float = 25.0
     unbounded: bool = True
 
 
-def fourier(x: Float[Tensor, "n c"], frequencies: int) -> Float[Tensor, "n d"]:
-    """``x`` followed by its sines and cosines at 1, 2, 4, ... (NeRF, Eq. 4)."""
-    if frequencies == 0:
-        return x
-    scaled = torch.cat([x * 2.0**k for k in range(frequencies)], dim=-1)
-    return torch.cat([x, scaled.sin(), scaled.cos()], dim=-1)
-
-
-class TensoRF(nn.Module):
+class TensoRF(TrainableField):
     """A radiance field as planes and lines over the three axes of the (contracted) world.
 
     Args:
@@ -52,35 +49,23 @@ class TensoRF(nn.Module):
         settings: ranks and sizes.
     """
 
-    aabb: Tensor
+    kind = "tensorf"
 
     def __init__(
         self, aabb: Float[Tensor, "2 3"], resolution: tuple[int, int, int], settings: TensoRFSettings | None = None
     ) -> None:
-        super().__init__()
-        self.settings = settings or TensoRFSettings()
-        self.resolution = resolution
-        self.register_buffer("aabb", aabb.float().clone())
-        s = self.settings
+        self.settings = s = settings or TensoRFSettings()
+        super().__init__(aabb, s.unbounded, resolution)
         self.density_planes, self.density_lines = self._components(s.density_rank, 0.1)
         self.appearance_planes, self.appearance_lines = self._components(s.appearance_rank, 0.1)
         self.basis = nn.Linear(3 * s.appearance_rank, s.feature_dim, bias=False)
-        view_dim = 3 * (1 + 2 * s.view_frequencies)
+        view_dim = fourier_size(3, s.view_frequencies)
         self.shading = nn.Sequential(
             nn.Linear(s.feature_dim + view_dim, s.hidden_dim),
             nn.ReLU(),
             nn.Linear(s.hidden_dim, s.hidden_dim),
             nn.ReLU(),
             nn.Linear(s.hidden_dim, 3),
-        )
-
-        # The sky: what a ray meets when nothing has stopped it. It knows the direction only, so that it can't
-        # paint what
-        # has parallax.
-        self.sky = (
-            nn.Sequential(nn.Linear(15, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 3))
-            if s.unbounded
-            else None
         )
 
     def _components(self, rank: int, spread: float) -> tuple[nn.ParameterList, nn.ParameterList]:
@@ -94,11 +79,6 @@ class TensoRF(nn.Module):
         """Factor from softplus to density per world unit, so that a box of any size trains alike."""
         side = float((self.aabb[1] - self.aabb[0]).max())
         return self.settings.distance_scale * NOMINAL_SIDE / side
-
-    @property
-    def space(self) -> Contraction:
-        """From the world to the cube in which planes and lines live."""
-        return Contraction(self.aabb, SHELL if self.settings.unbounded else 0.0)
 
     def _products(
         self, planes: nn.ParameterList, lines: nn.ParameterList, unit: Float[Tensor, "n 3"]
@@ -124,12 +104,6 @@ class TensoRF(nn.Module):
         features = self.basis(torch.cat(terms, dim=0).t())
         return self.shading(torch.cat([features, fourier(viewdirs, self.settings.view_frequencies)], -1)).sigmoid()
 
-    def background(self, viewdirs: Float[Tensor, "r 3"]) -> Float[Tensor, "r 3"]:
-        """Colour in [0, 1] behind everything: learned, or white where the photos are transparent."""
-        if self.sky is None:
-            return torch.ones_like(viewdirs)
-        return self.sky(fourier(viewdirs, 2)).sigmoid()
-
     @torch.no_grad()
     def density_volume(self, resolution: tuple[int, int, int] | None = None) -> DensityVolume:
         """The density features at grid nodes, by outer products: exact at the field's own resolution."""
@@ -146,7 +120,7 @@ class TensoRF(nn.Module):
         return DensityVolume(total, self.space, self.settings.density_shift, self.distance_scale)
 
     @torch.no_grad()
-    def upsample(self, resolution: tuple[int, int, int]) -> None:
+    def refine(self, resolution: tuple[int, int, int]) -> None:
         """Goes to a finer grid by (bi)linear interpolation of planes and lines (TensoRF, section 4.2)."""
         n = resolution
         for planes, lines in (
@@ -162,25 +136,24 @@ class TensoRF(nn.Module):
                 )
         self.resolution = resolution
 
-    def grid_parameters(self) -> list[nn.Parameter]:
-        """Planes and lines: what learns fast."""
-        return [
-            *self.density_planes,
-            *self.density_lines,
-            *self.appearance_planes,
-            *self.appearance_lines,
-        ]
+    def parameter_groups(self) -> list[ParameterGroup]:
+        """Planes and lines, which learn fast; basis, shading and backdrop networks, which learn slowly."""
+        grids = [*self.density_planes, *self.density_lines, *self.appearance_planes, *self.appearance_lines]
+        behind = list(self.backdrop.parameters()) if self.backdrop is not None else []
+        networks = [*self.basis.parameters(), *self.shading.parameters(), *behind]
+        return [ParameterGroup(grids, GRID_RATE), ParameterGroup(networks, NETWORK_RATE)]
 
-    def network_parameters(self) -> list[nn.Parameter]:
-        """Basis, shading and sky networks: what learns slowly."""
-        sky = list(self.sky.parameters()) if self.sky is not None else []
-        return [*self.basis.parameters(), *self.shading.parameters(), *sky]
-
-    def density_sparsity(self) -> Float[Tensor, ""]:
-        """Mean absolute value of the density components (TensoRF, section 4.2: the L1 term)."""
+    def regularisation(self) -> Float[Tensor, ""]:
+        """The L1 term on the density components (TensoRF, section 4.2)."""
         parts = [*self.density_planes, *self.density_lines]
-        return sum((p.abs().mean() for p in parts), torch.zeros((), device=self.aabb.device))
+        return SPARSITY * torch.stack([p.abs().mean() for p in parts]).sum()
 
     def describe(self) -> dict[str, object]:
-        """All that `TensoRF(...)` needs, as JSON values."""
+        """All that `rebuild` needs, as JSON values."""
         return {"resolution": list(self.resolution), "aabb": self.aabb.tolist(), "settings": asdict(self.settings)}
+
+    @staticmethod
+    def rebuild(description: Mapping[str, Any]) -> TensoRF:
+        """The (untrained) field of a description."""
+        x, y, z = (int(n) for n in description["resolution"])
+        return TensoRF(torch.tensor(description["aabb"]), (x, y, z), TensoRFSettings(**description["settings"]))

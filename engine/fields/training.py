@@ -13,6 +13,9 @@ from torch import Tensor
 
 from engine.captures.bounds import SceneBox
 from engine.captures.capture import Camera
+from engine.fields.base import TrainableField
+from engine.fields.contraction import Contraction
+from engine.fields.kinds import kind_of
 from engine.fields.pixels import PixelPool, RayBatch
 from engine.fields.rendering import RayColours, Sampling, render_rays, render_view
 from engine.fields.sampling import OccupancyGrid
@@ -40,8 +43,8 @@ class TrainingSettings:
     decay: float = 0.05
     sparsity: float = 4e-5
     compactness: float = 3e-3
-    opaqueness: float = 2e-3
-    opaque_from: int = 100
+    opaqueness: float = 5e-3
+    opaque_from: int = 0
     explore: float = 0.15
     occupancy_every: int = 50
     occupancy_side: int = 128
@@ -68,7 +71,7 @@ class TrainedField:
     ``heldout_psnr_db`` maps the names of held-out views to PSNR, and ``history`` holds (seconds, step, training PSNR).
     """
 
-    model: TensoRF
+    model: TrainableField
     grid: OccupancyGrid
     box: SceneBox
     settings: TrainingSettings
@@ -91,7 +94,7 @@ def resolution_of(aabb: np.ndarray, side: int) -> tuple[int, int, int]:
     return x, y, z
 
 
-def build_grid(model: TensoRF, side: int) -> OccupancyGrid:
+def build_grid(model: TrainableField, side: int) -> OccupancyGrid:
     """The occupancy grid of a field, at most ``side``^3 cells and never finer than the field itself."""
     aabb = model.aabb.cpu().numpy()
     wanted = resolution_of(aabb, side)
@@ -119,8 +122,9 @@ def train_field(
     device: torch.device,
     job: Job,
     seed: int = 0,
+    kind: str = "tensorf",
 ) -> TrainedField:
-    """Trains TensoRF on photos; deterministic under ``seed`` on a CPU.
+    """Trains a field on photos; deterministic under ``seed`` on a CPU.
 
     Args:
         cameras: of the training views, at the images' sizes.
@@ -133,9 +137,7 @@ def train_field(
     """
     torch.manual_seed(seed)
     generator = torch.Generator(device=device).manual_seed(seed)
-    aabb = torch.tensor(box.aabb, dtype=torch.float32)
-    tensorf = replace(settings.tensorf, unbounded=box.kind != "object")
-    model = TensoRF(aabb, resolution_of(box.aabb, settings.sides[0]), tensorf).to(device)
+    model = kind_of(kind).make(box, resolution_of(box.aabb, settings.sides[0])).to(device)
     pool = PixelPool(cameras, images, device)
     grid = build_grid(model, settings.occupancy_side)
     optimizer = _optimizer(model, settings, 1.0)
@@ -149,7 +151,7 @@ def train_field(
         for step in range(settings.steps):
             if step in settings.upsample_at:
                 side = settings.sides[settings.upsample_at.index(step) + 1]
-                model.upsample(resolution_of(box.aabb, side))
+                model.refine(resolution_of(box.aabb, side))
                 optimizer = _optimizer(model, settings, settings.decay ** (step / settings.steps))
                 grid = build_grid(model, settings.occupancy_side)
             elif step % settings.occupancy_every == 0:
@@ -181,7 +183,7 @@ def train_field(
 
 
 def _loss(
-    model: TensoRF,
+    model: TrainableField,
     grid: OccupancyGrid,
     batch: RayBatch,
     settings: TrainingSettings,
@@ -190,22 +192,41 @@ def _loss(
     opaqueness: float,
 ) -> tuple[Tensor, Tensor]:
     backdrop, target = None, batch.rgb
-    if model.sky is None:
+    if model.backdrop is None:
         # photos with alpha: a random colour behind them, so that nothing can hide in what is transparent
         backdrop = torch.rand(batch.rgb.shape, generator=generator, device=batch.rgb.device)
         target = batch.rgb + (1 - batch.alpha[:, None]) * backdrop
-    found = render_rays(model, grid, batch.rays_o, batch.rays_d, settings.sampling, generator, explore, backdrop)
+    reference = reference_distance(model.space, batch)
+    found = render_rays(
+        model, grid, batch.rays_o, batch.rays_d, settings.sampling, generator, explore, backdrop, reference
+    )
     mse = torch.nn.functional.mse_loss(found.rgb, target)
-    loss = mse + settings.sparsity * model.density_sparsity() + settings.compactness * compactness(found)
-    if model.sky is not None:
-        loss = loss + opaqueness * (1 - found.opacity).mean()
+    loss = mse + model.regularisation() + settings.compactness * compactness(found)
+    if model.backdrop is not None:
+        loss = loss + opaqueness * leaked(found, reference)
     return mse.detach(), loss
 
 
-def _optimizer(model: TensoRF, settings: TrainingSettings, rate: float) -> torch.optim.Adam:
+def reference_distance(space: Contraction, batch: RayBatch) -> Float[Tensor, " r"]:
+    """How far along each ray the middle of the region of interest lies, as t; never behind the camera."""
+    away = (space.aabb.mean(0) - batch.rays_o).norm(dim=-1) / batch.rays_d.norm(dim=-1)
+    return away.clamp_min(1e-6)
+
+
+def leaked(found: RayColours, reference: Float[Tensor, " r"]) -> Float[Tensor, ""]:
+    """Mean share of light that nothing stops, to be lowered by matter at or beyond the ``reference`` distance only.
+
+    What is nearer counts for the share, but isn't asked to become denser: the quickest way to stop all light would be
+    fog right before the cameras.
+    """
+    near = found.t_mid <= reference[:, None]
+    return torch.exp(-torch.where(near, found.optical.detach(), found.optical).sum(-1)).mean()
+
+
+def _optimizer(model: TrainableField, settings: TrainingSettings, rate: float) -> torch.optim.Adam:
     groups = [
-        {"params": model.grid_parameters(), "lr": settings.grid_rate * rate, "base_rate": settings.grid_rate},
-        {"params": model.network_parameters(), "lr": settings.network_rate * rate, "base_rate": settings.network_rate},
+        {"params": list(group.parameters), "lr": group.rate * rate, "base_rate": group.rate}
+        for group in model.parameter_groups()
     ]
     return torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
 
