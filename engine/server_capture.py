@@ -13,7 +13,7 @@ from engine.captures.bounds import scene_box
 from engine.captures.capture import Capture
 from engine.captures.load import load_capture
 from engine.fields.checkpoint import has_field
-from engine.fields.training import PRESETS
+from engine.fields.settings import PRESETS
 from engine.progress import Job
 from engine.results import scene_description
 from engine.server_lanes import Answer

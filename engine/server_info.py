@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from engine.devices import describe, pick_device
-from engine.fields.training import PRESETS
+from engine.fields.settings import PRESETS
 from engine.lifting.settings import RULES, LiftingSettings
 from engine.results import versions
 from engine.segmenters.choose import SEGMENTERS

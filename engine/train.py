@@ -15,7 +15,9 @@ from engine.captures.capture import Capture, View
 from engine.captures.images import photo_key
 from engine.devices import describe, pick_device
 from engine.fields.checkpoint import TENSORS, has_field, load_field, save_field
-from engine.fields.training import PRESETS, TrainedField, TrainingSettings, measure_heldout, train_field
+from engine.fields.kinds import kind_of
+from engine.fields.settings import TrainingSettings
+from engine.fields.training import TrainedField, measure_heldout, train_field
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
 from engine.workspace import Workspace, working_photo
@@ -36,7 +38,7 @@ class Trained:
 
 
 def split_views(capture: Capture) -> tuple[list[View], list[View]]:
-    """(training views, held-out views): the capture's own split, or else every eighth held out, from the first on (LLFF's habit)."""
+    """(training views, held-out views): the capture's own split, else every eighth from the first on is held out."""
     named = [v for v in capture.views if v.split != "train"]
     if named and len(named) < len(capture.views):
         return [v for v in capture.views if v.split == "train"], named
@@ -48,11 +50,12 @@ def split_views(capture: Capture) -> tuple[list[View], list[View]]:
     )
 
 
-def preset(quality: str) -> TrainingSettings:
-    """Training settings by name. Raises FieldError for a name that isn't one."""
-    if quality not in PRESETS:
-        raise FieldError(f"There is no quality called '{quality}'.", f"Choose one of: {', '.join(PRESETS)}.")
-    return PRESETS[quality]
+def preset(quality: str, kind: str = "tensorf") -> TrainingSettings:
+    """Training settings by name of quality and kind. Raises FieldError for a name that isn't one."""
+    presets = kind_of(kind).presets
+    if quality not in presets:
+        raise FieldError(f"There is no quality called '{quality}'.", f"Choose one of: {', '.join(presets)}.")
+    return presets[quality]
 
 
 def train(
@@ -70,9 +73,7 @@ def train(
         FieldError: the kind or quality doesn't exist, or training failed.
         CaptureError: a photo can't be read.
     """
-    if kind != "tensorf":
-        raise FieldError(f"Fields of kind '{kind}' can't be trained yet.", "Use --field tensorf.")
-    settings = preset(quality)
+    settings = preset(quality, kind)
     cache = Cache(options.cache)
     device = pick_device(options.device)
     key = cache.capture_key(capture)

@@ -18,7 +18,7 @@ from PIL import Image
 from small_captures import write_transforms
 from tiny_capture import BALL_CENTRE, BALL_RADIUS, HEIGHT, WIDTH, TinyCapture
 
-from engine.fields.training import PRESETS
+from engine.fields.settings import PRESETS
 from engine.server import Server
 from engine.server_requests import request_kinds
 from sa3d_blender.client.session import Callbacks, Session

@@ -18,7 +18,7 @@ from engine import api
 from engine.captures.capture import Camera, View
 from engine.cli import app
 from engine.evaluation.metrics import iou
-from engine.fields.training import PRESETS
+from engine.fields.settings import PRESETS
 from engine.progress import Job, Report
 from engine.prompts import UserPrompt, prompts_for
 from engine.segmenters.text import Hit, TextDetector, TextPrompt

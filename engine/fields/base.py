@@ -90,6 +90,11 @@ class TrainableField(nn.Module, ABC):
         colours: Tensor = self.backdrop(self.space.to_unit(rays_o), viewdirs)
         return colours
 
+    @property
+    def proposal(self) -> TrainableField | None:
+        """A coarse field of its own that is trained along and says where to look; None where the field itself does."""
+        return None
+
     @abstractmethod
     def density_volume(self, resolution: tuple[int, int, int] | None = None) -> DensityVolume:
         """The density on a regular grid over ``space``; by default at ``self.resolution``."""

@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from engine import __version__
 from engine.cache import atomic_file, write_json
 from engine.captures.bounds import SceneBox
-from engine.fields.rendering import Sampling
-from engine.fields.tensorf import TensoRF, TensoRFSettings
-from engine.fields.training import TrainedField, TrainingSettings, build_grid
+from engine.fields.kinds import kind_of
+from engine.fields.settings import Sampling, TrainingSettings
+from engine.fields.training import TrainedField, build_grid
 from sa3d_blender.protocol.errors import FieldError
 
-FORMAT = "sa3d-field-1"
+FORMAT = "sa3d-field-2"
 TENSORS, MEANING = "field.safetensors", "field.json"
 
 
@@ -36,7 +36,7 @@ def save_field(trained: TrainedField, folder: Path, capture_key: str) -> None:
     meaning = {
         "format": FORMAT,
         "version": __version__,
-        "kind": "tensorf",
+        "kind": trained.model.kind,
         "capture": capture_key,
         "quality": trained.quality,
         "model": trained.model.describe(),
@@ -68,13 +68,10 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
             raise FieldError(f"The field in {folder} has format {meaning.get('format')!r}, not {FORMAT!r}.", again)
         if capture_key is not None and meaning["capture"] != capture_key:
             raise FieldError(f"The field in {folder} was trained on another capture.", "Name the right one, or train.")
-        model_of = meaning["model"]
-        x, y, z = (int(n) for n in model_of["resolution"])
-        model = TensoRF(torch.tensor(model_of["aabb"]), (x, y, z), TensoRFSettings(**model_of["settings"]))
+        model = kind_of(meaning["kind"]).rebuild(meaning["model"])
         model.load_state_dict(load_file(folder / TENSORS))
         settings = dict(meaning["settings"])
         settings["sampling"] = Sampling(**settings["sampling"])
-        settings["tensorf"] = TensoRFSettings(**settings["tensorf"])
         settings["sides"], settings["upsample_at"] = tuple(settings["sides"]), tuple(settings["upsample_at"])
         training = TrainingSettings(**settings)
         box = SceneBox(aabb=np.array(meaning["box"]["aabb"]), kind=meaning["box"]["kind"])

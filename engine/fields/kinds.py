@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from engine.captures.bounds import SceneBox
 from engine.fields.base import TrainableField
+from engine.fields.settings import PRESETS, TrainingSettings
 from engine.fields.tensorf import TensoRF, TensoRFSettings
 from sa3d_blender.protocol.errors import FieldError
 
@@ -16,11 +18,13 @@ from sa3d_blender.protocol.errors import FieldError
 @dataclass(frozen=True)
 class FieldKind:
     """One kind: its ``label`` for people, how to ``make`` one for a box at a resolution (seeded by torch's global
-    generator), and how to build it from what its ``describe`` gave."""
+    generator), how to ``rebuild`` it, untrained, from what its ``describe`` gave, and how it is trained (`presets`, by
+    quality)."""
 
     label: str
     make: Callable[[SceneBox, tuple[int, int, int]], TrainableField]
-    rebuild: Callable[[Mapping[str, object]], TrainableField]
+    rebuild: Callable[[Mapping[str, Any]], TrainableField]
+    presets: Mapping[str, TrainingSettings]
 
 
 def _tensorf(box: SceneBox, resolution: tuple[int, int, int]) -> TensoRF:
@@ -28,7 +32,7 @@ def _tensorf(box: SceneBox, resolution: tuple[int, int, int]) -> TensoRF:
     return TensoRF(torch.tensor(box.aabb, dtype=torch.float32), resolution, settings)
 
 
-KINDS: dict[str, FieldKind] = {"tensorf": FieldKind("TensoRF VM-72", _tensorf, TensoRF.rebuild)}
+KINDS: dict[str, FieldKind] = {"tensorf": FieldKind("TensoRF VM-72", _tensorf, TensoRF.rebuild, PRESETS)}
 
 
 def kind_of(name: str) -> FieldKind:

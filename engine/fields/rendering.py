@@ -13,6 +13,7 @@ from engine.captures.capture import Camera
 from engine.captures.rays import camera_directions
 from engine.fields.base import RadianceField
 from engine.fields.sampling import OccupancyGrid, sample_intervals, stretch_of_rays, weights_from_density
+from engine.fields.settings import Sampling
 
 NO_COLOUR_BELOW = 1e-3  # a sample that adds less than this to its pixel is not worth a network evaluation
 RAYS_AT_ONCE = 8192
@@ -35,15 +36,6 @@ class RayColours:
     s_edges: Float[Tensor, "r edges"]
     t_mid: Float[Tensor, "r s"]
     optical: Float[Tensor, "r s"]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How many intervals: ``coarse`` ones looked up in the occupancy grid, ``fine`` ones evaluated in the field."""
-
-    coarse: int = 96
-    fine: int = 24
-    near: float = 1e-3
 
 
 def render_rays(

@@ -6,7 +6,7 @@ appearance (their section 4; VM-192 has 3 x 16 and 3 x 48).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -28,13 +28,14 @@ SPARSITY = 4e-5  # weight of the L1 term
 
 @dataclass(frozen=True)
 class TensoRFSettings:
-    """What has to be known to build the network again. Ranks are per mode."""
+    """What has to be known to build the network again. Ranks are per mode, in the order of `MATRIX_AXES`."""
 
-    density_rank: int = 8
-    appearance_rank: int = 16
+    density_ranks: tuple[int, int, int] = (8, 8, 8)
+    appearance_ranks: tuple[int, int, int] = (16, 16, 16)
     feature_dim: int = 27
     hidden_dim: int = 64
     view_frequencies: int = 2
+    feature_frequencies: int = 0
     density_shift: float = -5.0
     distance_scale: float = 25.0
     unbounded: bool = True
@@ -56,22 +57,22 @@ class TensoRF(TrainableField):
     ) -> None:
         self.settings = s = settings or TensoRFSettings()
         super().__init__(aabb, s.unbounded, resolution)
-        self.density_planes, self.density_lines = self._components(s.density_rank, 0.1)
-        self.appearance_planes, self.appearance_lines = self._components(s.appearance_rank, 0.1)
-        self.basis = nn.Linear(3 * s.appearance_rank, s.feature_dim, bias=False)
-        view_dim = fourier_size(3, s.view_frequencies)
+        self.density_planes, self.density_lines = self._components(s.density_ranks, 0.1)
+        self.appearance_planes, self.appearance_lines = self._components(s.appearance_ranks, 0.1)
+        self.basis = nn.Linear(sum(s.appearance_ranks), s.feature_dim, bias=False)
+        known = fourier_size(s.feature_dim, s.feature_frequencies) + fourier_size(3, s.view_frequencies)
         self.shading = nn.Sequential(
-            nn.Linear(s.feature_dim + view_dim, s.hidden_dim),
+            nn.Linear(known, s.hidden_dim),
             nn.ReLU(),
             nn.Linear(s.hidden_dim, s.hidden_dim),
             nn.ReLU(),
             nn.Linear(s.hidden_dim, 3),
         )
 
-    def _components(self, rank: int, spread: float) -> tuple[nn.ParameterList, nn.ParameterList]:
+    def _components(self, ranks: Sequence[int], spread: float) -> tuple[nn.ParameterList, nn.ParameterList]:
         n = self.resolution
-        planes = [spread * torch.randn(1, rank, n[b], n[a]) for a, b in MATRIX_AXES]
-        lines = [spread * torch.randn(1, rank, n[v], 1) for v in VECTOR_AXIS]
+        planes = [spread * torch.randn(1, rank, n[b], n[a]) for rank, (a, b) in zip(ranks, MATRIX_AXES, strict=True)]
+        lines = [spread * torch.randn(1, rank, n[v], 1) for rank, v in zip(ranks, VECTOR_AXIS, strict=True)]
         return nn.ParameterList(planes), nn.ParameterList(lines)
 
     @property
@@ -102,7 +103,9 @@ class TensoRF(TrainableField):
         """Colour in [0, 1] at world points seen along unit directions (TensoRF, Eq. 10)."""
         terms = self._products(self.appearance_planes, self.appearance_lines, self.space.to_unit(xyz))
         features = self.basis(torch.cat(terms, dim=0).t())
-        return self.shading(torch.cat([features, fourier(viewdirs, self.settings.view_frequencies)], -1)).sigmoid()
+        s = self.settings
+        known = [fourier(features, s.feature_frequencies), fourier(viewdirs, s.view_frequencies)]
+        return self.shading(torch.cat(known, -1)).sigmoid()
 
     @torch.no_grad()
     def density_volume(self, resolution: tuple[int, int, int] | None = None) -> DensityVolume:
@@ -156,4 +159,7 @@ class TensoRF(TrainableField):
     def rebuild(description: Mapping[str, Any]) -> TensoRF:
         """The (untrained) field of a description."""
         x, y, z = (int(n) for n in description["resolution"])
-        return TensoRF(torch.tensor(description["aabb"]), (x, y, z), TensoRFSettings(**description["settings"]))
+        settings = dict(description["settings"])
+        for ranks in ("density_ranks", "appearance_ranks"):
+            settings[ranks] = tuple(settings[ranks])
+        return TensoRF(torch.tensor(description["aabb"]), (x, y, z), TensoRFSettings(**settings))

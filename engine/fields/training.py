@@ -17,51 +17,13 @@ from engine.fields.base import TrainableField
 from engine.fields.contraction import Contraction
 from engine.fields.kinds import kind_of
 from engine.fields.pixels import PixelPool, RayBatch
-from engine.fields.rendering import RayColours, Sampling, render_rays, render_view
+from engine.fields.rendering import RayColours, render_rays, render_view
 from engine.fields.sampling import OccupancyGrid
-from engine.fields.tensorf import TensoRF, TensoRFSettings
+from engine.fields.settings import TrainingSettings
 from engine.progress import Job
 from sa3d_blender.protocol.errors import FieldError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a field is trained. Sides are grid nodes along a cube of the box's volume; steps are absolute.
-
-    ``sides[i]`` holds from step ``upsample_at[i - 1]`` on; learning rates fall exponentially to ``decay`` of their
-    start. ``max_side_px`` limits the photos' longer side.
-    """
-
-    steps: int = 1500
-    rays: int = 2048
-    sides: tuple[int, ...] = (64, 128, 256)
-    upsample_at: tuple[int, ...] = (250, 600)
-    grid_rate: float = 0.02
-    network_rate: float = 2e-3
-    decay: float = 0.05
-    sparsity: float = 4e-5
-    compactness: float = 3e-3
-    opaqueness: float = 5e-3
-    opaque_from: int = 0
-    explore: float = 0.15
-    occupancy_every: int = 50
-    occupancy_side: int = 128
-    max_side_px: int = 640
-    sampling: Sampling = field(default_factory=Sampling)
-    tensorf: TensoRFSettings = field(default_factory=TensoRFSettings)
-
-
-PRESETS: dict[str, TrainingSettings] = {
-    "draft": TrainingSettings(),
-    "good": TrainingSettings(
-        steps=8000, rays=4096, sides=(64, 128, 192, 256), upsample_at=(500, 1500, 3000), max_side_px=1024
-    ),
-    "best": TrainingSettings(
-        steps=30000, rays=4096, sides=(64, 128, 192, 256, 300), upsample_at=(1000, 3000, 5000, 8000), max_side_px=1600
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -161,8 +123,7 @@ def train_field(
             batch = pool.draw(settings.rays, generator)
             # looking where the grid says nothing is worth most at the start, when the grid knows nothing
             explore = settings.explore * (1.0 if step < settings.steps * 0.6 else 0.3)
-            opaqueness = settings.opaqueness if step >= settings.opaque_from else 0.0
-            mse, loss = _loss(model, grid, batch, settings, generator, explore, opaqueness)
+            mse, loss = _loss(model, grid, batch, settings, generator, explore)
             if not torch.isfinite(loss):
                 raise FieldError(
                     f"Training stopped at step {step}: the loss is no longer a number.",
@@ -189,7 +150,6 @@ def _loss(
     settings: TrainingSettings,
     generator: torch.Generator,
     explore: float,
-    opaqueness: float,
 ) -> tuple[Tensor, Tensor]:
     backdrop, target = None, batch.rgb
     if model.backdrop is None:
@@ -203,7 +163,7 @@ def _loss(
     mse = torch.nn.functional.mse_loss(found.rgb, target)
     loss = mse + model.regularisation() + settings.compactness * compactness(found)
     if model.backdrop is not None:
-        loss = loss + opaqueness * leaked(found, reference)
+        loss = loss + settings.opaqueness * leaked(found, reference)
     return mse.detach(), loss
 
 

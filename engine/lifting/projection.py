@@ -21,8 +21,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.captures.capture import Camera
-from engine.fields.rendering import RAYS_AT_ONCE, Sampling, camera_rays
+from engine.fields.rendering import RAYS_AT_ONCE, camera_rays
 from engine.fields.sampling import OccupancyGrid, Stretch, sample_intervals, stretch_of_rays, weights_from_density
+from engine.fields.settings import Sampling
 from engine.fields.volume import DensityVolume, trilinear
 from engine.lifting.voxels import SparseVoxels, VoxelGrid
 

@@ -34,7 +34,7 @@ SHORT = """
 from engine.server_start import claim
 pair = claim()
 from dataclasses import replace
-from engine.fields.training import PRESETS
+from engine.fields.settings import PRESETS
 PRESETS["draft"] = replace(PRESETS["draft"], steps=300, rays=1024, sides=(32, 48), upsample_at=(120,))
 from engine.server import main
 main(*pair, ["--device", "cpu"])

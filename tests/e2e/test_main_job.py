@@ -17,7 +17,7 @@ from tiny_capture import BALL_CENTRE, BALL_RADIUS, HEIGHT, WIDTH, TinyCapture
 
 from engine import api
 from engine.evaluation.metrics import iou
-from engine.fields.training import PRESETS
+from engine.fields.settings import PRESETS
 from engine.progress import Job, Report
 from engine.prompts import UserPrompt
 from sa3d_blender.protocol.errors import PromptError

@@ -24,7 +24,7 @@ from engine.evaluation.ablation import as_table, variants
 from engine.evaluation.masks import Outcome
 from engine.evaluation.run import Carried
 from engine.evaluation.tasks import Task, ViewScore
-from engine.fields.training import PRESETS
+from engine.fields.settings import PRESETS
 from engine.lifting.settings import PAPER, LiftingSettings
 from engine.options import Options, SegmentOptions
 from engine.progress import Job

@@ -18,7 +18,7 @@ from engine.cli import app
 from engine.evaluation import segmenters
 from engine.evaluation.segmenters import Contender, SegmentersPlan, evaluate_segmenters
 from engine.evaluation.trials import Protocol
-from engine.fields.training import PRESETS
+from engine.fields.settings import PRESETS
 from engine.options import Options, SegmentOptions
 from engine.progress import Job, Report
 from engine.segmenters.base import Photo, Prediction, Prompts

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from engine.captures.capture import Camera
 from engine.fields.contraction import Contraction
-from engine.fields.rendering import Sampling, camera_rays, render_rays, render_view
+from engine.fields.rendering import camera_rays, render_rays, render_view
 from engine.fields.sampling import OccupancyGrid
+from engine.fields.settings import Sampling
 from engine.fields.volume import DensityVolume
 
 CUBE = torch.tensor([[-1.0] * 3, [1.0] * 3])

@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.captures.capture import Camera
-from engine.fields.rendering import RAYS_AT_ONCE, Sampling, camera_rays
+from engine.fields.rendering import RAYS_AT_ONCE, camera_rays
 from engine.fields.sampling import OccupancyGrid
+from engine.fields.settings import Sampling
 from engine.fields.volume import DensityVolume
 from engine.lifting.projection import LEAST_WEIGHT, ray_weights
 

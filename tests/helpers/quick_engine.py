@@ -26,7 +26,7 @@ if __name__ == "__main__":
     pair = claim()
     from dataclasses import replace
 
-    from engine.fields.training import PRESETS
+    from engine.fields.settings import PRESETS
 
     steps = int(sys.argv.pop(1))
     PRESETS["draft"] = replace(PRESETS["draft"], steps=steps, rays=1024, sides=(32, 48), upsample_at=(steps * 2 // 5,))

@@ -13,8 +13,8 @@ from tiny_capture import BALL_CENTRE, BALL_RADIUS, BOX_CENTRE, BOX_HALF, TinyCap
 from engine.captures.capture import View
 from engine.captures.load import load_capture
 from engine.fields.contraction import Contraction
-from engine.fields.rendering import Sampling
 from engine.fields.sampling import OccupancyGrid
+from engine.fields.settings import Sampling
 from engine.fields.volume import DensityVolume
 from engine.lifting.projection import ViewOperator, view_operator
 from engine.lifting.scene import Scene
