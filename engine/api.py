@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.encoding import encode_capture
+from engine.import_field import import_field
 from engine.objects import correct_result, mesh_again, reopen, segment_capture, undo_result, write_result
 from engine.options import Options, SegmentOptions
 from engine.prompted_view import attached_to_clicks, first_seed, prompt_places
@@ -25,6 +26,7 @@ __all__ = [
     "encode_capture",
     "first_seed",
     "get_weights",
+    "import_field",
     "list_weights",
     "make_mesh",
     "mesh_again",

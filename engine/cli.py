@@ -37,9 +37,8 @@ from engine.cli_options import (
 )
 from engine.cli_serve import serve
 from engine.cli_weights import weights_app
-from engine.console import readable_seconds
 from engine.lifting.operators import OperatorBudget
-from engine.progress import Job
+from engine.progress import Job, readable_seconds
 from engine.scribbles import SCRIBBLE_HELP
 from engine.segmenters.text import BOX_THRESHOLD, TEXT_THRESHOLD
 
@@ -55,16 +54,21 @@ app.command()(serve)
 @app.command()
 def train(
     capture: CapturePath,
-    field: Annotated[str, typer.Option(help="Kind of field: tensorf.")] = "tensorf",
+    field: Annotated[str, typer.Option(help="Kind of field: tensorf, dvgo or nerf.")] = "tensorf",
     quality: Annotated[str, typer.Option(help="draft, good or best.")] = "draft",
     out: Annotated[Path | None, typer.Option(help="Folder for the field (default: in the cache).")] = None,
     again: Annotated[bool, typer.Option("--again", help="Train even if there is a field.")] = False,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Import this TensoRF .th or DirectVoxGO .tar as the good field, train nothing."),
+    ] = None,
+    background: Annotated[str, typer.Option(help="With --from: what it was trained on, white or black.")] = "white",
     device: Device = "auto",
     cache: CacheDir = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Trains a radiance field on a capture."""
+    """Trains a radiance field on a capture, or imports one that another program trained."""
     from engine import api
     from engine.captures.load import load_capture
 
@@ -72,7 +76,11 @@ def train(
         found = load_capture(capture)
         for warning in found.warnings:
             job.log(f"Warning: {warning}")
-        trained = api.train(found, quality, api.Options(cache_root(cache), device, seed), job, out, field, again)
+        options = api.Options(cache_root(cache), device, seed)
+        if source is not None:
+            trained = api.import_field(found, source, options, job, out, again, background)
+        else:
+            trained = api.train(found, quality, options, job, out, field, again)
         return {
             "field": str(trained.folder),
             "from_cache": trained.from_cache,

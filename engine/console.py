@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from engine.progress import Report
+from engine.progress import Report, readable_seconds
 
 SECONDS_BETWEEN_LINES = 5.0
 TABLE_WIDTH = 110
@@ -18,14 +18,6 @@ def table_console() -> Console:
     """Standard output for tables of figures: never so narrow that a figure is cut, even in a pipe."""
     console = Console()
     return console if console.width >= TABLE_WIDTH else Console(width=TABLE_WIDTH)
-
-
-def readable_seconds(seconds: float | None) -> str:
-    """ "1 min 20 s", "8 s", or nothing while there is no estimate."""
-    if seconds is None:
-        return ""
-    whole = max(0, round(seconds))
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
 class ConsoleListener:

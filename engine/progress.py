@@ -25,12 +25,21 @@ class Report:
     detail: str = ""
 
 
+def readable_seconds(seconds: float | None) -> str:
+    """ "1 min 20 s", "8 s", or nothing while there is no estimate."""
+    if seconds is None:
+        return ""
+    whole = max(0, round(seconds))
+    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
+
+
 @dataclass
 class Job:
     """One piece of long work: it reports to ``listener``, asks ``check()`` often, and times its stages.
 
     ``timings`` maps the name of every finished stage to its seconds. ``preview(what, body, **arrays)`` shows something
-    of the work meanwhile to whoever looks on; its arrays are copied by who keeps them.
+    of the work meanwhile to whoever looks on; its arrays are copied by who keeps them. Only where it is ``watched`` is
+    it worth while to make a picture for that alone.
     """
 
     listener: Callable[[Report], None] = lambda report: None
@@ -38,6 +47,7 @@ class Job:
     cancel: threading.Event = field(default_factory=threading.Event)
     timings: dict[str, float] = field(default_factory=dict)
     preview: Callable[..., None] = lambda what, body, **arrays: None
+    watched: bool = False
 
     def check(self) -> None:
         """Raises Cancelled when the user has asked to stop. Cheap: call it every fraction of a second."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from engine.devices import describe, pick_device
+from engine.fields.kinds import KINDS
 from engine.fields.settings import PRESETS
 from engine.lifting.settings import RULES, LiftingSettings
 from engine.results import versions
@@ -34,7 +35,7 @@ def capabilities(cache: Path, device: str) -> dict[str, Any]:
             name: {"steps": found.steps, "rays": found.rays, "max_side_px": found.max_side_px}
             for name, found in PRESETS.items()
         },
-        "fields": ["tensorf"],
+        "fields": list(KINDS),
         "rules": {name: {"lambda": rule.lam, "tau": rule.tau} for name, rule in RULES.items()},
         "defaults": {"lambda": usual.lam, "tau": usual.tau, "prompts": usual.prompts, "views": usual.views},
         "cache": cache,

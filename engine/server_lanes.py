@@ -68,7 +68,12 @@ class ServedJob(Job):
             copies = {name: reply_array(array.copy()) for name, array in arrays.items()}
             outbox.offer(Preview(request.id, what, plain(body), copies))
 
-        return ServedJob(listener=listen, log=lambda line: outbox.send(Log(request.id, str(line))), preview=show)
+        return ServedJob(
+            listener=listen,
+            log=lambda line: outbox.send(Log(request.id, str(line))),
+            preview=show,
+            watched=True,
+        )
 
 
 class Lane:

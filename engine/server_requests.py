@@ -138,12 +138,16 @@ class _Requests:
         body = Body(request)
         path, out = body.path("capture"), body.path("out", None)
         quality, kind, again = body.text("quality", "draft"), body.text("field", "tensorf"), body.flag("again")
+        source, background = body.path("from", None), body.text("background", "white")
         options = self._options(body)
         body.done()
         capture = load_capture(path)
         for warning in capture.warnings:
             job.log(f"Warning: {warning}")
-        trained = api.train(capture, quality, options, job, out, kind, again)
+        if source is not None:
+            trained = api.import_field(capture, source, options, job, out, again, background)
+        else:
+            trained = api.train(capture, quality, options, job, out, kind, again)
         return Answer(
             {
                 "field": trained.folder.absolute(),

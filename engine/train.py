@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+import hashlib
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,18 @@ import torch
 
 from engine.cache import Cache
 from engine.captures.bounds import scene_box
-from engine.captures.capture import Capture, View
+from engine.captures.capture import Camera, Capture, View
 from engine.captures.images import photo_key
 from engine.devices import describe, pick_device
 from engine.fields.checkpoint import TENSORS, has_field, load_field, save_field
+from engine.fields.cost import available_bytes, needed_bytes, refuse_without_memory
+from engine.fields.heldout import HeldOut, heldout_psnr_db
 from engine.fields.kinds import kind_of
+from engine.fields.resume import Keeper
 from engine.fields.settings import TrainingSettings
-from engine.fields.training import TrainedField, measure_heldout, train_field
+from engine.fields.training import TrainedField, train_field
 from engine.options import Options, SegmentOptions
-from engine.progress import Job
+from engine.progress import Job, Stage
 from engine.workspace import Workspace, working_photo
 from sa3d_blender.protocol.errors import FieldError
 
@@ -50,6 +53,11 @@ def split_views(capture: Capture) -> tuple[list[View], list[View]]:
     )
 
 
+def field_name(capture_key: str, quality: str, seed: int, kind: str = "tensorf") -> str:
+    """The folder of a trained field in the cache."""
+    return f"{capture_key}-{quality}-{seed}" + ("" if kind == "tensorf" else f"-{kind}")
+
+
 def preset(quality: str, kind: str = "tensorf") -> TrainingSettings:
     """Training settings by name of quality and kind. Raises FieldError for a name that isn't one."""
     presets = kind_of(kind).presets
@@ -77,7 +85,7 @@ def train(
     cache = Cache(options.cache)
     device = pick_device(options.device)
     key = cache.capture_key(capture)
-    field_key = f"{key}-{quality}-{options.seed}"
+    field_key = field_name(key, quality, options.seed, kind)
     folder = out if out is not None else cache.folder("fields", field_key)
     if out is not None:
         cache.folder("fields", field_key)  # fails early where the cache can't be written
@@ -87,8 +95,11 @@ def train(
         if found.settings == settings or out is not None:
             job.log(f"Using the field in {folder} (held-out PSNR {found.mean_heldout_psnr_db:.1f} dB).")
             return Trained(found, folder, _content_key(folder), True)
-    trained = _train(capture, settings, quality, options, device, job)
+    fingerprint = hashlib.sha256(f"{key}|{kind}|{options.seed}|{asdict(settings)}".encode()).hexdigest()
+    keeper = Keeper(folder, fingerprint, job.log)
+    trained = _train(capture, settings, quality, kind, options, device, job, keeper)
     save_field(trained, folder, key)
+    keeper.forget()
     return Trained(trained, folder, _content_key(folder), False)
 
 
@@ -97,37 +108,43 @@ def _content_key(folder: Path) -> str:
 
 
 def _train(
-    capture: Capture, settings: TrainingSettings, quality: str, options: Options, device: torch.device, job: Job
+    capture: Capture,
+    settings: TrainingSettings,
+    quality: str,
+    kind: str,
+    options: Options,
+    device: torch.device,
+    job: Job,
+    keeper: Keeper,
 ) -> TrainedField:
-    training, heldout = split_views(capture)
-    with job.stage("Reading photos", len(training)) as stage:
-        pairs = []
-        for view in training:
-            pairs.append(working_photo(view, settings.max_side_px))
-            stage.advance(1, view.stem)
-    job.log(
-        f"Training a {quality} field (TensoRF VM-48): {settings.steps} steps of {settings.rays} rays from "
-        f"{len(training)} photos on {describe(device)}. {_cost(settings, device)}"
-    )
+    training, others = split_views(capture)
     box = scene_box(capture)
-    trained = train_field([p[0] for p in pairs], [p[1] for p in pairs], box, settings, device, job, options.seed)
-    trained = replace(trained, quality=quality)
-    picked = (
-        [heldout[i] for i in np.unique(np.linspace(0, len(heldout) - 1, MOST_HELD_OUT).astype(int))] if heldout else []
+    refuse_without_memory(needed_bytes([*training, *others], box, settings, kind), available_bytes())
+    with job.stage("Reading photos", len(training) + len(others)) as stage:
+        cameras, images = _photos(training, settings, stage)
+        heldout = HeldOut([view.name for view in others], *_photos(others, settings, stage))
+    job.log(
+        f"Training a {quality} field ({kind_of(kind).label}): {settings.steps} steps of {settings.rays} rays from "
+        f"{len(training)} photos on {describe(device)}."
     )
-    held = [working_photo(view, settings.max_side_px) for view in picked]
-    trained = measure_heldout(trained, [v.name for v in picked], [h[0] for h in held], [h[1] for h in held], job)
-    if picked:
-        job.log(f"Held-out PSNR: {trained.mean_heldout_psnr_db:.2f} dB over {len(picked)} views.")
+    names = [view.name for view in training]
+    trained = train_field(cameras, images, box, settings, device, job, options.seed, kind, heldout, keeper, names)
+    picked = heldout.some(MOST_HELD_OUT)
+    found = heldout_psnr_db(trained.model, trained.grid, settings.sampling, picked, job)
+    trained = replace(trained, quality=quality, heldout_psnr_db=found)
+    if found:
+        job.log(f"Held-out PSNR: {trained.mean_heldout_psnr_db:.2f} dB over {len(found)} views.")
     return trained
 
 
-def _cost(settings: TrainingSettings, device: torch.device) -> str:
-    """What training will cost, in words. The rate is that of two CPU cores; the time left is measured as it runs."""
-    if device.type != "cpu":
-        return "Time left is shown as soon as it is known."
-    minutes = settings.steps * settings.rays / 2048 * 0.075 * 2 / max(1, torch.get_num_threads()) / 60
-    return f"Expect about {max(1, math.ceil(minutes))} min on such a machine."
+def _photos(views: list[View], settings: TrainingSettings, stage: Stage) -> tuple[list[Camera], list[np.ndarray]]:
+    cameras, images = [], []
+    for view in views:
+        camera, image = working_photo(view, settings.max_side_px)
+        cameras.append(camera)
+        images.append(image)
+        stage.advance(1, view.stem)
+    return cameras, images
 
 
 def open_workspace(capture: Capture, options: Options, request: SegmentOptions, job: Job) -> tuple[Workspace, Trained]:

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from engine import console
-from engine.console import ConsoleListener, readable_seconds
-from engine.progress import Report
+from engine.console import ConsoleListener
+from engine.progress import Report, readable_seconds
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,8 @@ FORWARD_ANGLE = 35.0  # degrees: viewing directions all within this of their mea
 INWARD_SHARE = 0.5  # of the usual camera's distance: what photos are taken of fills about the middle half of the way
 CLOSE_SHARE = 0.8  # of the nearest cameras' distance: the box ends before it reaches them
 SEEN_SHARE = 1.7  # of half of what a photo spans at that point: a long lens sees nothing of a larger box
+LOST_FACTOR = 10.0  # a camera this many times as far from their middle as usual has an absurd pose
+REWEIGHTED = 8  # times, towards the point that most axes pass by closely
 SYNTHETIC_SIDE = 1.5  # half side of nerf_synthetic's scenes, whose objects are known to lie within +-1.5 units
 
 
@@ -30,9 +32,10 @@ class SceneBox:
 
 
 def attention_point(positions: np.ndarray, forwards: np.ndarray) -> np.ndarray:
-    """The point nearest to all optical axes in the least-squares sense, [3].
+    """The point nearest to all optical axes, [3], whatever a few of them do.
 
-    Minimises ``sum |(I - d d^T)(x - p)|^2`` over the cameras' positions p and unit directions d [N, 3].
+    Minimises ``sum |(I - d d^T)(x - p)|`` over the cameras' positions p and unit directions d [N, 3], by least squares
+    reweighted with the inverse distances; distances below the median weigh alike.
 
     Raises:
         CaptureError: the axes are (nearly) parallel, so that there is no such point.
@@ -41,7 +44,23 @@ def attention_point(positions: np.ndarray, forwards: np.ndarray) -> np.ndarray:
     system = projectors.sum(0)
     if np.linalg.cond(system) > 1e6:
         raise CaptureError("All cameras look the same way.", "Take photos from different sides.")
-    return np.linalg.solve(system, (projectors @ positions[..., None])[..., 0].sum(0))
+    seen = (projectors @ positions[..., None])[..., 0]  # [N, 3], each axis's point nearest to the origin
+    point = np.linalg.solve(system, seen.sum(0))
+    for _ in range(REWEIGHTED):
+        away = np.linalg.norm((projectors @ (point - positions)[..., None])[..., 0], axis=1)
+        usual = float(np.median(away))
+        if usual < 1e-9 * max(1.0, float(np.abs(positions).max())):
+            break  # most pass through it
+        weights = (1 / np.maximum(away, usual))[:, None]
+        point = np.linalg.solve((projectors * weights[..., None]).sum(0), (seen * weights).sum(0))
+    return point
+
+
+def steady(positions: np.ndarray) -> np.ndarray:
+    """Bool [N]: which cameras stand among the others, at positions [N, 3], rather than absurdly far away."""
+    away = np.linalg.norm(positions - np.median(positions, axis=0), axis=1)
+    usual = float(np.median(away))
+    return away <= LOST_FACTOR * usual if usual > 0 else np.ones(len(positions), bool)
 
 
 def scene_box(capture: Capture) -> SceneBox:
@@ -61,6 +80,8 @@ def scene_box(capture: Capture) -> SceneBox:
     """
     if not capture.views:
         raise CaptureError("The capture has no views.", "Check the paths of its photos.")
+    among = steady(np.array([v.camera.position for v in capture.views]))
+    capture = replace(capture, views=tuple(v for v, kept in zip(capture.views, among, strict=True) if kept))
     positions = np.array([v.camera.position for v in capture.views])
     forwards = np.array([v.camera.forward for v in capture.views])
     mean = forwards.mean(0)
@@ -68,7 +89,7 @@ def scene_box(capture: Capture) -> SceneBox:
     angles = np.degrees(np.arccos(np.clip(forwards @ mean / max(length, 1e-9), -1, 1)))
     if capture.has_alpha and capture.format == "nerf_synthetic":
         return SceneBox(np.array([[-SYNTHETIC_SIDE] * 3, [SYNTHETIC_SIDE] * 3]), "object")
-    if length > 0.5 and float(angles.max()) < FORWARD_ANGLE:
+    if length > 0.5 and float(np.percentile(angles, 97)) < FORWARD_ANGLE:
         return _forward_box(capture, positions)
     centre = attention_point(positions, forwards)
     if np.mean(((centre - positions) * forwards).sum(1) > 0) < 0.5:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from engine.fields.backdrop import Backdrop
@@ -59,15 +59,20 @@ class TrainableField(nn.Module, ABC):
         aabb: [2, 3], the region of interest in the capture's world.
         unbounded: whether the world goes on outside it; otherwise what is behind is white.
         resolution: nodes along x, y, z of its grids, or of the grid that its density is baked on.
+
+    ``inhabited`` bool [I, J, K] (None: everywhere) says which nodes of a grid over the box may hold matter. Elsewhere
+    the baked density is 0, and so renderers, which look where that isn't, never ask there.
     """
 
     kind: ClassVar[str]
     aabb: Tensor
+    inhabited: Tensor | None
 
     def __init__(self, aabb: Float[Tensor, "2 3"], unbounded: bool, resolution: tuple[int, int, int]) -> None:
         super().__init__()
         self.register_buffer("aabb", aabb.float().clone())
         self.resolution = resolution
+        self.register_buffer("inhabited", None)
         self.backdrop = Backdrop() if unbounded else None
 
     @property
@@ -89,6 +94,19 @@ class TrainableField(nn.Module, ABC):
             return torch.ones_like(viewdirs)
         colours: Tensor = self.backdrop(self.space.to_unit(rays_o), viewdirs)
         return colours
+
+    def confine(self, inhabited: Bool[Tensor, "i j k"] | None) -> None:
+        """Says where matter may be, for good."""
+        self.inhabited = None if inhabited is None else inhabited.to(self.aabb.device)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Loads what `state_dict` of such a field gave, where matter may be included."""
+        self.confine(state.get("inhabited"))
+        self.load_state_dict(dict(state))
+
+    def within(self, volume: DensityVolume) -> DensityVolume:
+        """A baked density without what lies where nothing may be: what `density_volume` returns."""
+        return volume if self.inhabited is None else volume.emptied(self.inhabited)
 
     @property
     def proposal(self) -> TrainableField | None:

@@ -14,9 +14,11 @@ from safetensors.torch import load_file, save_file
 from engine import __version__
 from engine.cache import atomic_file, write_json
 from engine.captures.bounds import SceneBox
+from engine.fields.curve import CurvePoint
 from engine.fields.kinds import kind_of
+from engine.fields.scene_grid import build_grid
 from engine.fields.settings import Sampling, TrainingSettings
-from engine.fields.training import TrainedField, build_grid
+from engine.fields.training import TrainedField
 from sa3d_blender.protocol.errors import FieldError
 
 FORMAT = "sa3d-field-2"
@@ -43,7 +45,8 @@ def save_field(trained: TrainedField, folder: Path, capture_key: str) -> None:
         "box": {"aabb": trained.box.aabb.tolist(), "kind": trained.box.kind},
         "settings": asdict(trained.settings),
         "heldout_psnr_db": trained.heldout_psnr_db,
-        "history": trained.history,
+        "history": [asdict(point) for point in trained.history],
+        "left_out": trained.left_out,
     }
     write_json(folder / MEANING, meaning)
 
@@ -69,13 +72,14 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         if capture_key is not None and meaning["capture"] != capture_key:
             raise FieldError(f"The field in {folder} was trained on another capture.", "Name the right one, or train.")
         model = kind_of(meaning["kind"]).rebuild(meaning["model"])
-        model.load_state_dict(load_file(folder / TENSORS))
+        model.restore(load_file(folder / TENSORS))
         settings = dict(meaning["settings"])
         settings["sampling"] = Sampling(**settings["sampling"])
         settings["sides"], settings["upsample_at"] = tuple(settings["sides"]), tuple(settings["upsample_at"])
         training = TrainingSettings(**settings)
         box = SceneBox(aabb=np.array(meaning["box"]["aabb"]), kind=meaning["box"]["kind"])
-        heldout, history = meaning["heldout_psnr_db"], tuple(tuple(row) for row in meaning["history"])
+        left_out = tuple(meaning["left_out"])
+        heldout, history = meaning["heldout_psnr_db"], tuple(CurvePoint(**p) for p in meaning["history"])
     except (
         OSError,
         LookupError,
@@ -90,4 +94,4 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         ) from error
     model = model.to(device).eval()
     grid = build_grid(model, training.occupancy_side)
-    return TrainedField(model, grid, box, training, meaning["quality"], heldout, history)
+    return TrainedField(model, grid, box, training, meaning["quality"], heldout, history, left_out)

@@ -7,22 +7,31 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.captures.capture import Camera
 from engine.captures.rays import camera_directions
 from sa3d_blender.protocol.errors import FieldError
 
+FOCUSED = 0.95  # of the rays, where some pixels matter more
+
 
 @dataclass(frozen=True)
 class RayBatch:
-    """Rays with the colours the photos have there; ``alpha`` is 1 where photos carry none."""
+    """Rays with the colours of the photos there, ``alpha`` (1 where photos have none), ``view`` the photo's number."""
 
     rays_o: Float[Tensor, "r 3"]
     rays_d: Float[Tensor, "r 3"]
     rgb: Float[Tensor, "r 3"]
     alpha: Float[Tensor, " r"]
+    view: Int[Tensor, " r"]
+
+    def only(self, wanted: Bool[Tensor, " r"]) -> RayBatch:
+        """Some of the rays."""
+        return RayBatch(
+            self.rays_o[wanted], self.rays_d[wanted], self.rgb[wanted], self.alpha[wanted], self.view[wanted]
+        )
 
 
 class PixelPool:
@@ -35,12 +44,19 @@ class PixelPool:
         cameras: at the size of the images.
         images: float [H, W, 3 or 4] in [0, 1]; with alpha premultiplied.
         device: where batches go.
+        focus: per view bool [H, W], or None: pixels drawn from `FOCUSED` of the time.
 
     Raises:
         FieldError: an image holds pixels that are not a number.
     """
 
-    def __init__(self, cameras: Sequence[Camera], images: Sequence[np.ndarray], device: torch.device) -> None:
+    def __init__(
+        self,
+        cameras: Sequence[Camera],
+        images: Sequence[np.ndarray],
+        device: torch.device,
+        focus: Sequence[Bool[np.ndarray, "h w"]] | None = None,
+    ) -> None:
         self.device = device
         lenses: dict[tuple[object, ...], int] = {}
         directions, colours, offsets, lens_offsets = [], [], [0], [0]
@@ -66,7 +82,16 @@ class PixelPool:
         self.directions = torch.from_numpy(np.concatenate(directions)).to(device)
         self.view_start = torch.tensor(offsets, device=device)
         self.lens_start = torch.tensor([lens_offsets[i] for i in view_lens], device=device)
+        self.focus: Tensor | None = None
+        if focus is not None and any(each.any() for each in focus):
+            chosen = np.flatnonzero(np.concatenate([each.reshape(-1) for each in focus]))
+            self.focus = torch.from_numpy(chosen).to(device)
         self.poses = torch.tensor(np.stack([c.world_from_camera for c in cameras]), dtype=torch.float32, device=device)
+
+    @property
+    def views(self) -> int:
+        """How many photos there are."""
+        return len(self.poses)
 
     def __len__(self) -> int:
         return self.colours.shape[0]
@@ -74,9 +99,13 @@ class PixelPool:
     def draw(self, rays: int, generator: torch.Generator) -> RayBatch:
         """``rays`` random pixels of all views, with replacement."""
         pixel = torch.randint(len(self), (rays,), generator=generator, device=self.device)
+        if self.focus is not None:
+            focused = int(rays * FOCUSED)
+            pick = torch.randint(len(self.focus), (focused,), generator=generator, device=self.device)
+            pixel[:focused] = self.focus[pick]
         view = torch.searchsorted(self.view_start, pixel, right=True) - 1
         inside = pixel - self.view_start[view]
         pose = self.poses[view]
         rays_d = (pose[:, :3, :3] @ self.directions[self.lens_start[view] + inside][..., None])[..., 0]
         rgba = self.colours[pixel].float() / 255
-        return RayBatch(pose[:, :3, 3], rays_d, rgba[:, :3], rgba[:, 3])
+        return RayBatch(pose[:, :3, 3], rays_d, rgba[:, :3], rgba[:, 3], view)

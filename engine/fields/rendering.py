@@ -61,7 +61,7 @@ def render_rays(
     where = torch.rand(shape, generator=generator, device=rays_o.device) if generator is not None else 0.5
     t_mid = stretch.t_of(s_edges[:, :-1] + s_edges.diff(dim=-1) * where)
     xyz = rays_o[:, None] + rays_d[:, None] * t_mid[..., None]  # [R, S, 3]
-    sigmas = field.density(xyz.view(-1, 3)).view(shape)
+    sigmas = _densities(field, grid, xyz)
     if reference is not None:
         sigmas = slowed_near_camera(sigmas, t_mid, reference)
     t_edges = stretch.t_of(s_edges)
@@ -78,6 +78,15 @@ def render_rays(
     opacity = weights.sum(-1)
     depth = (weights * t_mid).sum(-1) / opacity.clamp_min(1e-6) * (opacity > 0.5)
     return RayColours(rgb + through[:, None] * behind, opacity, depth, weights, s_edges, t_mid, sigmas * lengths)
+
+
+def _densities(field: RadianceField, grid: OccupancyGrid, xyz: Float[Tensor, "r s 3"]) -> Float[Tensor, "r s"]:
+    """The field's density at points of rays; it isn't asked in voids."""
+    if not grid.voids:
+        return field.density(xyz.view(-1, 3)).view(xyz.shape[:-1])
+    maybe = grid.lookup(xyz)[1] > 0
+    sigmas = torch.zeros_like(xyz[..., 0])
+    return sigmas.masked_scatter(maybe, field.density(xyz[maybe]))
 
 
 def slowed_near_camera(

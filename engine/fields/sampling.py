@@ -68,19 +68,21 @@ class OccupancyGrid:
     """The field's density on coarse cells; what is empty here is not looked at.
 
     ``sigma`` [X, Y, Z] is the density of a cell as the field has it, ``reach`` the largest one in its
-    neighbourhood, so that a surface may move by a cell before the next update sees it.
+    neighbourhood, so that a surface may move by a cell before the next update sees it. Where ``reach`` is exactly 0
+    there can be nothing (``voids`` says whether there are such places).
     """
 
     sigma: Float[Tensor, "x y z"]
     reach: Float[Tensor, "x y z"]
     space: Contraction
+    voids: bool = False
 
     @staticmethod
     def from_volume(volume: DensityVolume) -> OccupancyGrid:
         """The grid of a baked density: each node stands for the cell around it."""
         sigma = volume.densities()
         reach = F.max_pool3d(sigma[None, None], 3, stride=1, padding=1)[0, 0]
-        return OccupancyGrid(sigma, reach, volume.space)
+        return OccupancyGrid(sigma, reach, volume.space, bool((reach == 0).any()))
 
     def lookup(self, xyz: Float[Tensor, "r s 3"]) -> tuple[Float[Tensor, "r s"], Float[Tensor, "r s"]]:
         """(sigma, reach) of the cell that holds each world point."""
@@ -145,7 +147,10 @@ def sample_intervals(
     pdf = widened + 0.25 * candidates
     pdf = pdf / pdf.sum(-1, keepdim=True).clamp_min(1e-6)
     floor = explore + 1e-3
-    pdf = (pdf + floor / coarse) / (pdf.sum(-1, keepdim=True) + floor)
+    even = torch.full_like(pdf, floor / coarse)
+    if grid.voids:
+        even = even * (reach > 0) + 1e-9  # nothing is to be found in voids; rays through them alone stay defined
+    pdf = pdf + even
     cdf = F.pad(pdf.cumsum(-1), (1, 0))
     cdf = cdf / cdf[:, -1:]
 

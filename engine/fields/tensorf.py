@@ -17,10 +17,9 @@ from torch import Tensor, nn
 
 from engine.fields.base import ParameterGroup, TrainableField
 from engine.fields.encoding import fourier, fourier_size
+from engine.fields.vm import MATRIX_AXES, VECTOR_AXIS, vm_products
 from engine.fields.volume import DensityVolume
 
-MATRIX_AXES = ((0, 1), (0, 2), (1, 2))  # of mode m: the plane's axes ...
-VECTOR_AXIS = (2, 1, 0)  # ... and the line's
 NOMINAL_SIDE = 3.0  # the box side for which TensoRF's density constants were chosen (nerf_synthetic: -1.5 .. 1.5)
 GRID_RATE, NETWORK_RATE = 0.02, 2e-3  # Adam's, at the start
 SPARSITY = 4e-5  # weight of the L1 term
@@ -73,7 +72,7 @@ class TensoRF(TrainableField):
         n = self.resolution
         planes = [spread * torch.randn(1, rank, n[b], n[a]) for rank, (a, b) in zip(ranks, MATRIX_AXES, strict=True)]
         lines = [spread * torch.randn(1, rank, n[v], 1) for rank, v in zip(ranks, VECTOR_AXIS, strict=True)]
-        return nn.ParameterList(planes), nn.ParameterList(lines)
+        return nn.ParameterList(map(_by_node, planes)), nn.ParameterList(map(_by_node, lines))
 
     @property
     def distance_scale(self) -> float:
@@ -81,28 +80,14 @@ class TensoRF(TrainableField):
         side = float((self.aabb[1] - self.aabb[0]).max())
         return self.settings.distance_scale * NOMINAL_SIDE / side
 
-    def _products(
-        self, planes: nn.ParameterList, lines: nn.ParameterList, unit: Float[Tensor, "n 3"]
-    ) -> list[Float[Tensor, "rank n"]]:
-        found = []
-        for (a, b), v, plane, line in zip(MATRIX_AXES, VECTOR_AXIS, planes, lines, strict=True):
-            on_plane = unit[:, (a, b)].view(1, -1, 1, 2)
-            on_line = torch.stack([torch.zeros_like(unit[:, v]), unit[:, v]], dim=-1).view(1, -1, 1, 2)
-            matrix = F.grid_sample(plane, on_plane, align_corners=True)[0, :, :, 0]  # [rank, n]
-            vector = F.grid_sample(line, on_line, align_corners=True)[0, :, :, 0]  # [rank, n]
-            found.append(matrix * vector)
-        return found
-
     def density(self, xyz: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
         """Density per world unit; the caller keeps the points inside a bounded scene (TensoRF, Eq. 9)."""
-        terms = self._products(self.density_planes, self.density_lines, self.space.to_unit(xyz))
-        feature = sum((t.sum(0) for t in terms), torch.zeros((), device=xyz.device))
-        return self.distance_scale * F.softplus(feature + self.settings.density_shift)
+        products = vm_products([*self.density_planes], [*self.density_lines], self.space.to_unit(xyz))
+        return self.distance_scale * F.softplus(products.sum(1) + self.settings.density_shift)
 
     def colour(self, xyz: Float[Tensor, "n 3"], viewdirs: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Colour in [0, 1] at world points seen along unit directions (TensoRF, Eq. 10)."""
-        terms = self._products(self.appearance_planes, self.appearance_lines, self.space.to_unit(xyz))
-        features = self.basis(torch.cat(terms, dim=0).t())
+        features = self.basis(vm_products([*self.appearance_planes], [*self.appearance_lines], self.space.to_unit(xyz)))
         s = self.settings
         known = [fourier(features, s.feature_frequencies), fourier(viewdirs, s.view_frequencies)]
         return self.shading(torch.cat(known, -1)).sigmoid()
@@ -120,7 +105,7 @@ class TensoRF(TrainableField):
             block = (p.flatten(1).t() @ w).view(n[b], n[a], n[v])  # axes (b, a, v)
             axes = (b, a, v)
             total += block.permute(*(axes.index(axis) for axis in range(3)))  # -> (x, y, z)
-        return DensityVolume(total, self.space, self.settings.density_shift, self.distance_scale)
+        return self.within(DensityVolume(total, self.space, self.settings.density_shift, self.distance_scale))
 
     @torch.no_grad()
     def refine(self, resolution: tuple[int, int, int]) -> None:
@@ -131,12 +116,9 @@ class TensoRF(TrainableField):
             (self.appearance_planes, self.appearance_lines),
         ):
             for m, ((a, b), v) in enumerate(zip(MATRIX_AXES, VECTOR_AXIS, strict=True)):
-                planes[m] = nn.Parameter(
-                    F.interpolate(planes[m].data, size=(n[b], n[a]), mode="bilinear", align_corners=True)
-                )
-                lines[m] = nn.Parameter(
-                    F.interpolate(lines[m].data, size=(n[v], 1), mode="bilinear", align_corners=True)
-                )
+                size, length = (n[b], n[a]), (n[v], 1)
+                planes[m] = _by_node(F.interpolate(planes[m].data, size=size, mode="bilinear", align_corners=True))
+                lines[m] = _by_node(F.interpolate(lines[m].data, size=length, mode="bilinear", align_corners=True))
         self.resolution = resolution
 
     def parameter_groups(self) -> list[ParameterGroup]:
@@ -163,3 +145,8 @@ class TensoRF(TrainableField):
         for ranks in ("density_ranks", "appearance_ranks"):
             settings[ranks] = tuple(settings[ranks])
         return TensoRF(torch.tensor(description["aabb"]), (x, y, z), TensoRFSettings(**settings))
+
+
+def _by_node(part: Tensor) -> nn.Parameter:
+    """A parameter whose memory holds the channels of a node side by side, as `vm_products` reads them."""
+    return nn.Parameter(part.contiguous(memory_format=torch.channels_last))

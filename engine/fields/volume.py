@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engine.fields.contraction import Contraction
 
+EMPTY = -1e4  # a feature whose softplus is exactly 0
 MANY = 4096  # points from which on it pays to share them out
 
 
@@ -60,6 +61,11 @@ class DensityVolume:
     def densities(self) -> Float[Tensor, "x y z"]:
         """Density at the nodes."""
         return self.activate(self.features)
+
+    def emptied(self, inhabited: Bool[Tensor, "i j k"]) -> DensityVolume:
+        """The same with density exactly 0 where ``inhabited``, on nodes over the same cube, is False (nearest)."""
+        grown = F.interpolate(inhabited[None, None].float(), size=self.resolution, mode="nearest-exact")[0, 0]
+        return replace(self, features=self.features.masked_fill(grown == 0, EMPTY))
 
     def core(self) -> DensityVolume:
         """The volume cut to the region of interest: bounded, its box the nodes that lie inside."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +51,20 @@ def test_the_attention_point_is_nearest_to_all_axes():
     positions, forwards = axes(ring(7, centre=CENTRE))
     positions = positions + np.random.default_rng(0).normal(0, 0.1, positions.shape)
 
-    def squared_distances(point: np.ndarray) -> float:
+    def distances(point: np.ndarray) -> np.ndarray:
         offset = point - positions
-        return float(((offset - (offset * forwards).sum(1, keepdims=True) * forwards) ** 2).sum())
+        return np.linalg.norm(offset - (offset * forwards).sum(1, keepdims=True) * forwards, axis=1)
 
     point = attention_point(positions, forwards)
-    least = squared_distances(point)
-    assert least > 0
-    for step in 1e-3 * np.concatenate([np.eye(3), -np.eye(3)]):
-        assert squared_distances(point + step) > least
+    usual = float(np.median(distances(point)))
+    assert usual > 0
+
+    def cost(point: np.ndarray) -> float:  # Huber's: squares of what is nearer than usual, distances beyond
+        far = distances(point)
+        return float(np.where(far < usual, far**2 / (2 * usual), far - usual / 2).sum())
+
+    for step in 0.02 * np.concatenate([np.eye(3), -np.eye(3)]):
+        assert cost(point + step) > cost(point)
 
 
 def test_the_attention_point_moves_with_the_cameras():
@@ -173,3 +179,17 @@ def test_the_true_objects_of_the_tiny_capture_lie_in_its_box(tiny_capture):
     assert box.kind == "inward"
     for path in (tiny_capture.folder / "meshes").glob("*.ply"):
         assert contains(box.aabb, trimesh.load(path, process=False).bounds), path.stem
+
+
+def test_one_absurd_pose_moves_the_box_hardly(tiny_capture):
+    """A camera a thousand times as far away as the others, and one that looks past everything."""
+    capture = load_capture(tiny_capture.folder)
+    honest = scene_box(capture)
+    for change in (np.array([2000.0, -500.0, 300.0]), np.array([0.0, 0.0, 8.0])):
+        first = capture.views[0]
+        pose = first.camera.world_from_camera.copy()
+        pose[:3, 3] += change
+        moved = replace(first, camera=replace(first.camera, world_from_camera=pose))
+        found = scene_box(replace(capture, views=(moved, *capture.views[1:])))
+        assert found.kind == honest.kind
+        assert np.abs(found.aabb - honest.aabb).max() < 0.05 * (honest.aabb[1] - honest.aabb[0]).max()

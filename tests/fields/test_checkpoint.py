@@ -11,12 +11,15 @@ import torch
 
 from engine.captures.bounds import SceneBox
 from engine.fields.checkpoint import MEANING, TENSORS, has_field, load_field, save_field
-from engine.fields.training import TrainedField, TrainingSettings, build_grid
+from engine.fields.curve import CurvePoint
+from engine.fields.scene_grid import build_grid
+from engine.fields.settings import TrainingSettings
+from engine.fields.training import TrainedField
 from sa3d_blender.protocol.errors import FieldError
 
 CPU = torch.device("cpu")
 SETTINGS = TrainingSettings(steps=7, sides=(8, 12), upsample_at=(3,), occupancy_side=16)
-HISTORY = ((0.5, 3, 11.5), (1.5, 7, 12.25))
+HISTORY = (CurvePoint(0.5, 3, 11.5, None), CurvePoint(1.5, 7, 12.25, 11.0))
 
 
 @pytest.fixture
@@ -40,7 +43,8 @@ def test_a_saved_field_comes_back_with_the_same_densities_colours_and_meaning(fi
     with torch.no_grad():
         assert torch.equal(loaded.model.density(points), field.model.density(points))
         assert torch.equal(loaded.model.colour(points, directions), field.model.colour(points, directions))
-        assert torch.equal(loaded.model.background(directions), field.model.background(directions))
+        behind = [each.model.background(points, directions) for each in (loaded, field)]
+        assert torch.equal(*behind)
     assert torch.equal(loaded.grid.sigma, field.grid.sigma)
     assert loaded.settings == field.settings
     assert (loaded.quality, loaded.heldout_psnr_db, loaded.history) == ("good", {"images/000.png": 20.5}, HISTORY)

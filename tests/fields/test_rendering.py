@@ -36,7 +36,7 @@ class Fog:
     def colour(self, xyz: Tensor, viewdirs: Tensor) -> Tensor:
         return RED.expand_as(xyz)
 
-    def background(self, viewdirs: Tensor) -> Tensor:
+    def background(self, rays_o: Tensor, viewdirs: Tensor) -> Tensor:
         return BLUE.expand_as(viewdirs)
 
     def density_volume(self, resolution: tuple[int, int, int] | None = None) -> DensityVolume:

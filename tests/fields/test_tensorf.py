@@ -6,7 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from engine.fields.tensorf import MATRIX_AXES, VECTOR_AXIS, TensoRF, TensoRFSettings, fourier
+from engine.fields.encoding import fourier
+from engine.fields.tensorf import SPARSITY, TensoRF, TensoRFSettings
+from engine.fields.vm import MATRIX_AXES, VECTOR_AXIS
+
+
+def grids(model: TensoRF) -> list[torch.nn.Parameter]:
+    """Planes and lines."""
+    return list(model.parameter_groups()[0].parameters)
 
 
 def nodes_of(model: TensoRF) -> torch.Tensor:
@@ -72,7 +79,7 @@ def test_doubling_the_cells_keeps_the_field_everywhere(make_field, points_in):
     with torch.no_grad():
         before = model.density(points), model.density(nodes), model.colour(points, directions)
         x, y, z = (2 * n - 1 for n in resolution)
-        model.upsample((x, y, z))
+        model.refine((x, y, z))
         after = model.density(points), model.density(nodes), model.colour(points, directions)
     assert model.resolution == (x, y, z)
     for old, new in zip(before, after, strict=True):
@@ -81,17 +88,17 @@ def test_doubling_the_cells_keeps_the_field_everywhere(make_field, points_in):
 
 def test_after_upsampling_the_parameters_are_those_of_the_finer_grid(make_field):
     model = make_field(resolution=(9, 12, 10))
-    model.upsample((20, 25, 30))
+    model.refine((20, 25, 30))
     shapes = [tuple(p.shape[2:]) for p in model.density_planes]
     assert shapes == [(25, 20), (30, 20), (30, 25)]
     assert [p.shape[2] for p in model.density_lines] == [30, 25, 20]
-    assert all(p.requires_grad and p.is_leaf for p in model.grid_parameters())
+    assert all(p.requires_grad and p.is_leaf for p in grids(model))
 
 
 def test_colours_lie_in_the_unit_interval_and_depend_on_place_and_direction(make_field, points_in):
     model = make_field()
     with torch.no_grad():
-        for part in model.grid_parameters():
+        for part in grids(model):
             part.mul_(5.0)
     points = points_in(model.aabb, 100)
     one, other = (F.normalize(torch.tensor(d), dim=-1).expand(100, 3) for d in ([1.0, 0, 0], [0, 1.0, 1.0]))
@@ -105,17 +112,20 @@ def test_colours_lie_in_the_unit_interval_and_depend_on_place_and_direction(make
 
 def test_behind_a_bounded_scene_is_white_behind_the_world_a_sky(make_field):
     directions = F.normalize(torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
-    assert make_field(unbounded=False).background(directions).eq(1).all()
-    sky = make_field(unbounded=True).background(directions).detach()
+    here = torch.zeros_like(directions)
+    assert make_field(unbounded=False).background(here, directions).eq(1).all()
+    field = make_field(unbounded=True)
+    sky = field.background(here, directions).detach()
     assert 0 < float(sky.min()) < float(sky.max()) < 1
+    assert not torch.equal(sky, field.background(here + 0.5, directions))  # walls have parallax
 
 
-def test_sparsity_is_the_mean_absolute_value_of_the_density_components():
-    model = TensoRF(torch.tensor([[-1.0] * 3, [1.0] * 3]), (8, 8, 8), TensoRFSettings(density_rank=2))
+def test_regularisation_is_the_mean_absolute_value_of_the_density_components():
+    model = TensoRF(torch.tensor([[-1.0] * 3, [1.0] * 3]), (8, 8, 8), TensoRFSettings(density_ranks=(2, 2, 2)))
     with torch.no_grad():
         for i, part in enumerate([*model.density_planes, *model.density_lines]):
             part.fill_((-1) ** i * (i + 1.0))
-    assert model.density_sparsity().item() == pytest.approx(1 + 2 + 3 + 4 + 5 + 6)
+    assert model.regularisation().item() == pytest.approx(SPARSITY * (1 + 2 + 3 + 4 + 5 + 6))
 
 
 def test_fourier_features_are_the_value_then_its_sines_and_cosines():

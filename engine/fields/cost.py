@@ -1,0 +1,121 @@
+"""What a training will cost, before it starts and while it runs: seconds, and memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from engine.captures.bounds import SceneBox
+from engine.captures.capture import View
+from engine.captures.images import working_size
+from engine.fields.kinds import kind_of
+from engine.fields.pixels import PixelPool
+from engine.fields.scene_grid import build_grid, resolution_of
+from engine.fields.settings import TrainingSettings
+from engine.fields.trainer import Trainer
+from engine.progress import Job
+from sa3d_blender.protocol.errors import FieldError
+
+WARMING_STEPS = 15  # at the first side: a field that has just begun asks for colours everywhere
+TRIED_STEPS = 2
+# of each parameter: itself, its gradient, two moments, three of these as they were last good, and some
+COPIES = 8
+BYTES_A_SAMPLE = 1500  # of what a step keeps for its gradients, measured at VM-72 with 64 hidden units
+BYTES_A_PHOTO_PIXEL = 16 + 4 + 4  # as read (float32 RGBA), as kept (bytes), and its silhouette or directions' share
+BASE_BYTES = 500 << 20  # of torch, libraries and what else the process holds
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds a step takes at each of the settings' sides, tried out on this machine."""
+
+    settings: TrainingSettings
+    seconds: tuple[float, ...]
+
+    def between(self, start: int, end: int) -> float:
+        """Seconds that the steps from ``start`` up to ``end`` should take."""
+        edges = [0, *self.settings.upsample_at, self.settings.steps]
+        return sum(
+            max(0, min(end, high) - max(start, low)) * each
+            for low, high, each in zip(edges, edges[1:], self.seconds, strict=False)
+        )
+
+    def left(self, step: int, seconds: float) -> float:
+        """Seconds left after ``step`` steps that took ``seconds``: what was tried out, times how true that has been."""
+        steps, expected = self.settings.steps, self.between(0, step)
+        trust = min(1.0, step / (0.02 * steps)) if steps else 0.0  # the first steps say little
+        true = 1.0 + trust * (seconds / expected - 1.0) if expected > 0 else 1.0
+        return self.between(step, steps) * true
+
+
+def tried_pace(
+    kind: str, box: SceneBox, pool: PixelPool, settings: TrainingSettings, device: torch.device, seed: int, job: Job
+) -> Pace:
+    """Tries a few steps at each side with a field that is thrown away."""
+    found = []
+    model = kind_of(kind).make(box, resolution_of(box.aabb, settings.sides[0])).to(device)
+    for i, side in enumerate(settings.sides):
+        wanted = resolution_of(box.aabb, side)
+        if wanted != model.resolution:
+            model.refine(wanted)
+        trainer = Trainer(model, pool, settings, seed)
+        for _ in range(WARMING_STEPS if i == 0 else 1):
+            _try_step(trainer, job)
+        started = time.perf_counter()
+        for _ in range(TRIED_STEPS):
+            _try_step(trainer, job)
+        _wait(device)
+        step = (time.perf_counter() - started) / TRIED_STEPS
+        started = time.perf_counter()
+        build_grid(model, settings.occupancy_side)
+        _wait(device)
+        found.append(step + (time.perf_counter() - started) / settings.occupancy_every)
+    return Pace(settings, tuple(found))
+
+
+def _try_step(trainer: Trainer, job: Job) -> None:
+    job.check()
+    trainer.step = 1  # so that no step updates the occupancy grid, which is timed by itself
+    trainer.advance()
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def needed_bytes(views: Sequence[View], box: SceneBox, settings: TrainingSettings, kind: str) -> int:
+    """Memory that training will take, within about a third."""
+    pixels = 0
+    for view in views:
+        width, height = working_size(view.camera, settings.max_side_px)
+        pixels += width * height
+    resolution = resolution_of(box.aabb, settings.sides[-1])
+    with torch.device("meta"):  # parameters without memory
+        model = kind_of(kind).make(box, resolution)
+    numbers = sum(p.numel() for p in model.parameters())
+    samples = settings.rays * settings.sampling.fine
+    return BASE_BYTES + pixels * BYTES_A_PHOTO_PIXEL + numbers * 4 * COPIES + samples * BYTES_A_SAMPLE
+
+
+def available_bytes() -> int | None:
+    """Memory that programs may still take without swapping; None where the system doesn't say (only Linux does)."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = next((line.split()[1] for line in lines if line.startswith("MemAvailable:")), None)
+    return None if found is None else int(found) << 10
+
+
+def refuse_without_memory(needed: int, available: int | None) -> None:
+    """Raises FieldError where what is needed isn't there. Nothing happens where that isn't known."""
+    if available is not None and needed > available:
+        raise FieldError(
+            f"Training needs about {needed / 2**30:.1f} GB of memory, {available / 2**30:.1f} GB are free.",
+            "Close other programs, or choose a lower --quality, or give fewer or smaller photos.",
+        )
