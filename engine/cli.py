@@ -57,6 +57,9 @@ def train(
     field: Annotated[str, typer.Option(help="Kind of field: tensorf, dvgo or nerf.")] = "tensorf",
     quality: Annotated[str, typer.Option(help="draft, good or best.")] = "draft",
     out: Annotated[Path | None, typer.Option(help="Folder for the field (default: in the cache).")] = None,
+    refine_poses: Annotated[
+        bool, typer.Option("--refine-poses", help="Correct the cameras a little while training.")
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Train even if there is a field.")] = False,
     source: Annotated[
         Path | None,
@@ -80,12 +83,13 @@ def train(
         if source is not None:
             trained = api.import_field(found, source, options, job, out, again, background)
         else:
-            trained = api.train(found, quality, options, job, out, field, again)
+            trained = api.train(found, quality, options, job, out, field, again, refine_poses)
         return {
             "field": str(trained.folder),
             "from_cache": trained.from_cache,
             "heldout_psnr_db": trained.field.mean_heldout_psnr_db,
             "heldout_views": trained.field.heldout_psnr_db,
+            "left_out": trained.field.left_out,
             "seconds": job.timings,
         }
 

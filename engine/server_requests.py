@@ -138,6 +138,7 @@ class _Requests:
         body = Body(request)
         path, out = body.path("capture"), body.path("out", None)
         quality, kind, again = body.text("quality", "draft"), body.text("field", "tensorf"), body.flag("again")
+        refine_poses = body.flag("refine_poses")
         source, background = body.path("from", None), body.text("background", "white")
         options = self._options(body)
         body.done()
@@ -147,7 +148,7 @@ class _Requests:
         if source is not None:
             trained = api.import_field(capture, source, options, job, out, again, background)
         else:
-            trained = api.train(capture, quality, options, job, out, kind, again)
+            trained = api.train(capture, quality, options, job, out, kind, again, refine_poses)
         return Answer(
             {
                 "field": trained.folder.absolute(),
@@ -155,6 +156,7 @@ class _Requests:
                 "from_cache": trained.from_cache,
                 "heldout_psnr_db": trained.field.mean_heldout_psnr_db,
                 "heldout_views": trained.field.heldout_psnr_db,
+                "left_out": trained.field.left_out,
                 "seconds": job.timings,
             }
         )

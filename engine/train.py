@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -74,14 +75,17 @@ def train(
     out: Path | None = None,
     kind: str = "tensorf",
     again: bool = False,
+    refine_poses: bool = False,
 ) -> Trained:
     """Trains a field on a capture, or finds it in the cache (or in ``out``).
+
+    ``refine_poses`` learns small corrections of the cameras, too; what is segmented with that field uses them.
 
     Raises:
         FieldError: the kind or quality doesn't exist, or training failed.
         CaptureError: a photo can't be read.
     """
-    settings = preset(quality, kind)
+    settings = replace(preset(quality, kind), refine_poses=refine_poses)
     cache = Cache(options.cache)
     device = pick_device(options.device)
     key = cache.capture_key(capture)
@@ -92,7 +96,9 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
     if has_field(folder) and not again:
         found = load_field(folder, device, key)
-        if found.settings == settings or out is not None:
+        # one with better poses serves as well
+        fits = settings in (found.settings, replace(found.settings, refine_poses=False))
+        if fits or (out is not None and not refine_poses):
             job.log(f"Using the field in {folder} (held-out PSNR {found.mean_heldout_psnr_db:.1f} dB).")
             return Trained(found, folder, _content_key(folder), True)
     fingerprint = hashlib.sha256(f"{key}|{kind}|{options.seed}|{asdict(settings)}".encode()).hexdigest()
@@ -147,6 +153,15 @@ def _photos(views: list[View], settings: TrainingSettings, stage: Stage) -> tupl
     return cameras, images
 
 
+def with_poses(capture: Capture, poses: Mapping[str, np.ndarray]) -> Capture:
+    """The capture as its field sees it: with the poses that were corrected in training, by the names of views."""
+    views = [
+        replace(view, camera=replace(view.camera, world_from_camera=poses[view.name])) if view.name in poses else view
+        for view in capture.views
+    ]
+    return replace(capture, views=tuple(views))
+
+
 def open_workspace(capture: Capture, options: Options, request: SegmentOptions, job: Job) -> tuple[Workspace, Trained]:
     """A capture with its field, trained first if there is none."""
     if request.field_folder is not None:
@@ -156,4 +171,7 @@ def open_workspace(capture: Capture, options: Options, request: SegmentOptions, 
     else:
         trained = train(capture, request.quality, options, job)
     cache = Cache(options.cache)
-    return Workspace(capture, cache.capture_key(capture), trained.field, trained.key, cache, options.budget), trained
+    key = cache.capture_key(capture)
+    return Workspace(
+        with_poses(capture, trained.field.poses), key, trained.field, trained.key, cache, options.budget
+    ), trained

@@ -120,7 +120,7 @@ def test_failures_exit_with_1_and_one_line_with_the_cure(sa3d, tiny_capture, tmp
 
 def test_training_refuses_what_it_does_not_know(sa3d, tiny_capture):
     assert "Choose one of" in one_line(sa3d("train", tiny_capture.folder, "--quality", "splendid"))
-    assert "--field tensorf" in one_line(sa3d("train", tiny_capture.folder, "--field", "dvgo"))
+    assert "tensorf, dvgo, nerf" in one_line(sa3d("train", tiny_capture.folder, "--field", "splats"))
 
 
 def test_a_folder_that_is_no_result_cannot_be_meshed(sa3d, tmp_path):

@@ -18,6 +18,7 @@ from engine.captures.capture import Camera
 from engine.captures.rays import project
 
 COARSE_SIDE, FINE_SIDE = 48, 112  # nodes along a side, to find the box and to tell what is empty in it
+MOST_COARSE, MOST_FINE = 32, 64  # photos that are looked at: more hardly carve more
 LIARS_SHARE = 0.02  # of the photos may call a place transparent by mistake (one photo lost, one pose absurd) ...
 LIARS_FROM = 8  # ... where there are at least this many
 
@@ -40,14 +41,14 @@ def visual_hull(
 
     A place goes when more photos than a few liars show it as transparent. What lies outside of a photo stays.
     """
-    coarse = _carved(cameras, alphas, box.aabb, COARSE_SIDE)
+    coarse = _carved(cameras, alphas, box.aabb, COARSE_SIDE, MOST_COARSE)
     if not coarse.any() or coarse.all():
         return None
     low, high = np.argwhere(coarse).min(0), np.argwhere(coarse).max(0)
     cell = (box.aabb[1] - box.aabb[0]) / (np.array(coarse.shape) - 1)
     aabb = np.stack([box.aabb[0] + (low - 1) * cell, box.aabb[0] + (high + 1) * cell])
     aabb = np.stack([np.maximum(aabb[0], box.aabb[0]), np.minimum(aabb[1], box.aabb[1])])
-    fine = _carved(cameras, alphas, aabb, FINE_SIDE)
+    fine = _carved(cameras, alphas, aabb, FINE_SIDE, MOST_FINE)
     if not fine.any():
         return None
     # one cell more on all sides: a surface lies between nodes
@@ -55,7 +56,7 @@ def visual_hull(
 
 
 def _carved(
-    cameras: Sequence[Camera], alphas: Sequence[Float[np.ndarray, "h w"]], aabb: np.ndarray, side: int
+    cameras: Sequence[Camera], alphas: Sequence[Float[np.ndarray, "h w"]], aabb: np.ndarray, side: int, most: int
 ) -> Bool[np.ndarray, "x y z"]:
     extent = aabb[1] - aabb[0]
     cell = float(np.prod(extent)) ** (1 / 3) / side
@@ -64,10 +65,11 @@ def _carved(
     points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
     alive = np.arange(len(points))
     votes = np.zeros(len(points), np.int32)
-    liars = max(1, int(LIARS_SHARE * len(cameras))) if len(cameras) >= LIARS_FROM else 0
+    picks = np.unique(np.linspace(0, len(cameras) - 1, min(most, len(cameras))).round().astype(int))
+    liars = max(1, int(LIARS_SHARE * len(picks))) if len(picks) >= LIARS_FROM else 0
     centre = aabb.mean(0)
-    # views far apart first: they carve most, and what is gone costs nothing in the rest
-    for i in np.argsort([(7 * k) % max(1, len(cameras)) for k in range(len(cameras))], kind="stable"):
+    # photos far apart first: they carve most, and what is gone costs nothing in the rest
+    for i in picks[np.argsort(np.arange(len(picks)) * 7 % max(1, len(picks)), kind="stable")]:
         camera, alpha = cameras[i], alphas[i]
         away = max(float(np.linalg.norm(centre - camera.position)), cell)
         spread = int(np.ceil(cell * max(camera.fl_x, camera.fl_y) / away))  # a cell's half diagonal and more, in pixels

@@ -47,6 +47,7 @@ def save_field(trained: TrainedField, folder: Path, capture_key: str) -> None:
         "heldout_psnr_db": trained.heldout_psnr_db,
         "history": [asdict(point) for point in trained.history],
         "left_out": trained.left_out,
+        "poses": {name: pose.tolist() for name, pose in trained.poses.items()},
     }
     write_json(folder / MEANING, meaning)
 
@@ -79,6 +80,7 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         training = TrainingSettings(**settings)
         box = SceneBox(aabb=np.array(meaning["box"]["aabb"]), kind=meaning["box"]["kind"])
         left_out = tuple(meaning["left_out"])
+        poses = {name: np.array(pose, np.float64) for name, pose in meaning["poses"].items()}
         heldout, history = meaning["heldout_psnr_db"], tuple(CurvePoint(**p) for p in meaning["history"])
     except (
         OSError,
@@ -94,4 +96,4 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         ) from error
     model = model.to(device).eval()
     grid = build_grid(model, training.occupancy_side)
-    return TrainedField(model, grid, box, training, meaning["quality"], heldout, history, left_out)
+    return TrainedField(model, grid, box, training, meaning["quality"], heldout, history, left_out, poses)

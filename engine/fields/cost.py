@@ -57,7 +57,7 @@ def tried_pace(
 ) -> Pace:
     """Tries a few steps at each side with a field that is thrown away."""
     found = []
-    model = kind_of(kind).make(box, resolution_of(box.aabb, settings.sides[0])).to(device)
+    model = kind_of(kind).make(box, resolution_of(box.aabb, settings.sides[0]), settings).to(device)
     for i, side in enumerate(settings.sides):
         wanted = resolution_of(box.aabb, side)
         if wanted != model.resolution:
@@ -96,7 +96,7 @@ def needed_bytes(views: Sequence[View], box: SceneBox, settings: TrainingSetting
         pixels += width * height
     resolution = resolution_of(box.aabb, settings.sides[-1])
     with torch.device("meta"):  # parameters without memory
-        model = kind_of(kind).make(box, resolution)
+        model = kind_of(kind).make(box, resolution, settings)
     numbers = sum(p.numel() for p in model.parameters())
     samples = settings.rays * settings.sampling.fine
     return BASE_BYTES + pixels * BYTES_A_PHOTO_PIXEL + numbers * 4 * COPIES + samples * BYTES_A_SAMPLE

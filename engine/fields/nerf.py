@@ -51,6 +51,9 @@ DRAFT_SIZE = NetworkSize(4, 64, 32, 5e-3)
 DRAFT_COARSE_SIZE = NetworkSize(4, 32, 16, 5e-3)
 
 
+NETWORKS = {"small": (DRAFT_SIZE, DRAFT_COARSE_SIZE), "middle": (GOOD_SIZE, DRAFT_SIZE), "paper": (PAPER_SIZE,) * 2}
+
+
 @dataclass(frozen=True)
 class NeRFSettings:
     """What has to be known to build the networks again.

@@ -14,6 +14,7 @@ from engine.captures.rays import camera_directions
 from engine.fields.base import RadianceField
 from engine.fields.sampling import OccupancyGrid, sample_intervals, stretch_of_rays, weights_from_density
 from engine.fields.settings import Sampling
+from engine.fields.volume import DensityVolume
 
 NO_COLOUR_BELOW = 1e-3  # a sample that adds less than this to its pixel is not worth a network evaluation
 RAYS_AT_ONCE = 8192
@@ -54,8 +55,10 @@ def render_rays(
     ``background`` replaces the field's own; ``generator`` makes the samples random (training). With ``reference``
     distances t, densities nearer than that learn the more slowly the nearer they are (`slowed_near_camera`).
     """
-    stretch = stretch_of_rays(field.space, rays_o, rays_d, sampling.near)
-    s_edges = sample_intervals(grid, rays_o, rays_d, stretch, sampling.coarse, sampling.fine, generator, explore)
+    # where to look is not learned by cameras that are: only what is seen there
+    still_o, still_d = rays_o.detach(), rays_d.detach()
+    stretch = stretch_of_rays(field.space, still_o, still_d, sampling.near)
+    s_edges = sample_intervals(grid, still_o, still_d, stretch, sampling.coarse, sampling.fine, generator, explore)
     viewdirs = torch.nn.functional.normalize(rays_d, dim=-1)
     shape = s_edges[:, 1:].shape
     where = torch.rand(shape, generator=generator, device=rays_o.device) if generator is not None else 0.5
@@ -65,7 +68,7 @@ def render_rays(
     if reference is not None:
         sigmas = slowed_near_camera(sigmas, t_mid, reference)
     t_edges = stretch.t_of(s_edges)
-    lengths = field.space.cell_lengths(field.space.along(rays_o, rays_d, t_edges), rays_d, t_edges)
+    lengths = field.space.cell_lengths(field.space.along(still_o, still_d, t_edges), still_d, t_edges)
     weights, through = weights_from_density(sigmas, lengths)
 
     seen = weights > NO_COLOUR_BELOW
@@ -104,11 +107,15 @@ def slowed_near_camera(
 
 @dataclass(frozen=True)
 class RenderedView:
-    """A view of a field as arrays: ``rgb`` [H, W, 3], ``depth`` [H, W] (0 = nothing), ``opacity`` [H, W]."""
+    """A view of a field as arrays: ``rgb`` [H, W, 3], ``depth`` [H, W] (0 = nothing), ``opacity`` [H, W].
+
+    ``normals`` [H, W, 3] are unit vectors in the world, 0 where there is no depth; None where they weren't asked for.
+    """
 
     rgb: np.ndarray
     depth: np.ndarray
     opacity: np.ndarray
+    normals: np.ndarray | None = None
 
 
 def camera_rays(
@@ -125,16 +132,28 @@ def camera_rays(
 
 
 @torch.no_grad()
-def render_view(field: RadianceField, grid: OccupancyGrid, camera: Camera, sampling: Sampling) -> RenderedView:
-    """Renders a whole view, in batches of rays."""
+def render_view(
+    field: RadianceField,
+    grid: OccupancyGrid,
+    camera: Camera,
+    sampling: Sampling,
+    surface: DensityVolume | None = None,
+) -> RenderedView:
+    """Renders a whole view, in batches of rays; with normals where the ``surface``, the field's bake, is given."""
     rays_o, rays_d = camera_rays(camera, field.space.aabb.device)
     parts = [
         render_rays(field, grid, rays_o[i : i + RAYS_AT_ONCE], rays_d[i : i + RAYS_AT_ONCE], sampling)
         for i in range(0, rays_o.shape[0], RAYS_AT_ONCE)
     ]
     shape = (camera.height, camera.width)
+    depth = torch.cat([p.depth for p in parts])
+    normals = None
+    if surface is not None:
+        found = surface.normals(rays_o + rays_d * depth[:, None]) * (depth > 0)[:, None]
+        normals = found.view(*shape, 3).cpu().numpy()
     return RenderedView(
         rgb=torch.cat([p.rgb for p in parts]).clamp(0, 1).view(*shape, 3).cpu().numpy(),
-        depth=torch.cat([p.depth for p in parts]).view(shape).cpu().numpy(),
+        depth=depth.view(shape).cpu().numpy(),
         opacity=torch.cat([p.opacity for p in parts]).view(shape).cpu().numpy(),
+        normals=normals,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from engine.fields.kinds import kind_of
 from engine.fields.losses import training_loss
 from engine.fields.misfits import Misfits
 from engine.fields.pixels import PixelPool
+from engine.fields.pose_refinement import BEGIN, PoseRefinement
 from engine.fields.sampling import OccupancyGrid
 from engine.fields.scene_grid import build_grid, resolution_of
 from engine.fields.settings import TrainingSettings
@@ -55,6 +56,10 @@ class Trainer:
         self.rate, self.seconds, self.mse = 1.0, 0.0, math.nan
         self.curve: list[CurvePoint] = []
         self.misfits = Misfits(pool.views, self.device)
+        self.poses: PoseRefinement | None = None
+        if settings.refine_poses:
+            size = float((model.aabb[1] - model.aabb[0]).norm())
+            self.poses = PoseRefinement(pool.views, size).to(self.device)
         self.optimizer = self._new_optimizer()
         self.grid: OccupancyGrid = build_grid(model, settings.occupancy_side)
         self.good = self.state()
@@ -82,6 +87,9 @@ class Trainer:
         batch = self.pool.draw(self.settings.rays, self.generator)
         if bool(self.misfits.left_out.any()):
             batch = batch.only(self.misfits.wanted(batch.view))
+        if self.poses is not None and self.progress >= BEGIN:
+            rays_o, rays_d = self.poses(batch.view, batch.rays_o, batch.rays_d)
+            batch = replace(batch, rays_o=rays_o, rays_d=rays_d)
         losses = training_loss(self.model, self.grid, batch, self.settings, self.generator, self.progress)
         mse = float(losses.errors.mean())
         if not (math.isfinite(mse) and bool(torch.isfinite(losses.total))):
@@ -126,7 +134,10 @@ class Trainer:
     def _new_optimizer(self) -> torch.optim.Adam:
         groups = [
             {"params": list(group.parameters), "lr": group.rate, "base_rate": group.rate}
-            for group in self.model.parameter_groups()
+            for group in [
+                *self.model.parameter_groups(),
+                *([self.poses.parameter_group()] if self.poses is not None else []),
+            ]
         ]
         return torch.optim.Adam(groups, betas=(0.9, 0.99), fused=True)
 
@@ -139,6 +150,8 @@ class Trainer:
         for i, parameter in enumerate(self._parameters()):
             moments = self.optimizer.state.get(parameter, {})
             tensors |= {f"adam.{i}.{name}": value for name, value in moments.items()}
+        if self.poses is not None:
+            tensors |= {f"poses.{name}": value for name, value in self.poses.state_dict().items()}
         tensors |= {"generator": self.generator.get_state(), "left_out": self.misfits.left_out}
         tensors |= {"misfit_errors": self.misfits.errors, "misfit_rays": self.misfits.rays}
         meaning = {
@@ -164,6 +177,8 @@ class Trainer:
         of_model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         model.restore(of_model)
         self.model = model.to(self.device)
+        if self.poses is not None:
+            self.poses.load_state_dict({name: tensors[f"poses.{name}"] for name in self.poses.state_dict()})
         self.optimizer = self._new_optimizer()
         for i, parameter in enumerate(self._parameters()):
             prefix = f"adam.{i}."

@@ -42,7 +42,8 @@ class TrainedField:
     """A field that is ready to render, with its occupancy grid and how well it predicts views it never saw.
 
     ``box`` is the region that it models, ``heldout_psnr_db`` maps the names of held-out views to PSNR, ``history`` is
-    the training's curve, and ``left_out`` names photos that didn't fit the others.
+    the training's curve, ``left_out`` names photos that didn't fit the others, and ``poses`` holds corrected ones
+    (world_from_camera [4, 4]) by the names of their views, where they were learned.
     """
 
     model: TrainableField
@@ -53,6 +54,7 @@ class TrainedField:
     heldout_psnr_db: dict[str, float] = field(default_factory=dict)
     history: tuple[CurvePoint, ...] = ()
     left_out: tuple[str, ...] = ()
+    poses: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def mean_heldout_psnr_db(self) -> float:
@@ -97,7 +99,7 @@ def train_field(
         pace = tried_pace(kind, box, pool, settings, device, seed, job)
     job.log(f"Training will take about {readable_seconds(pace.between(0, settings.steps))} on this machine.")
     torch.manual_seed(seed)
-    model = kind_of(kind).make(box, resolution_of(box.aabb, settings.sides[0])).to(device)
+    model = kind_of(kind).make(box, resolution_of(box.aabb, settings.sides[0]), settings).to(device)
     model.confine(None if hull is None else torch.from_numpy(hull.inhabited))
     trainer = Trainer(model, pool, settings, seed)
     if keeper is not None and keeper.take_up(trainer):
@@ -112,8 +114,16 @@ def train_field(
                 keeper.offer(trainer, now=True)
             raise
     trainer.finish()
+    refined = [] if trainer.poses is None else trainer.poses.poses(cameras)
+    poses = {_name(i, names): pose for i, pose in enumerate(refined)}
     return TrainedField(
-        trainer.model.eval(), trainer.grid, box, settings, history=tuple(trainer.curve), left_out=tuple(left_out)
+        trainer.model.eval(),
+        trainer.grid,
+        box,
+        settings,
+        history=tuple(trainer.curve),
+        left_out=tuple(left_out),
+        poses=poses,
     )
 
 

@@ -8,7 +8,9 @@ gradient is nothing beside the others' (about half of them: what lies behind sur
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -84,15 +86,23 @@ class VMProducts(torch.autograd.Function):
         felt = (size > NEGLIGIBLE * size.max()).nonzero()[:, 0] if size.numel() else size.nonzero()[:, 0]
         unit, gradient = unit[felt], gradient[felt]
         axes = [_nodes(unit[:, axis], _length(parts, axis)) for axis in range(3)]
-        of_planes, of_lines, first = [], [], 0
-        for m in range(modes):
-            ranks = parts[m].shape[1]
-            g = gradient[:, first : first + ranks]
-            first += ranks
+        shares = gradient.split([part.shape[1] for part in parts[:modes]], dim=1)
+
+        def handed_back(m: int) -> tuple[Tensor, Tensor]:
             on_plane, on_line = _bags(axes, m, parts[m].shape[3])
-            of_planes.append(_handed_back(parts[m], *on_plane, g * kept[2 * m + 1][felt]))
-            of_lines.append(_handed_back(parts[modes + m], *on_line, g * kept[2 * m][felt]))
-        return None, *of_planes, *of_lines
+            return (
+                _handed_back(parts[m], *on_plane, shares[m] * kept[2 * m + 1][felt]),
+                _handed_back(parts[modes + m], *on_line, shares[m] * kept[2 * m][felt]),
+            )
+
+        # SciPy lets go of Python's lock, so the modes can go side by side
+        found = list(_threads().map(handed_back, range(modes)))
+        return None, *(plane for plane, _ in found), *(line for _, line in found)
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=min(3, torch.get_num_threads()), thread_name_prefix="vm")
 
 
 def _length(parts: Sequence[Tensor], axis: int) -> int:

@@ -62,6 +62,18 @@ class DensityVolume:
         """Density at the nodes."""
         return self.activate(self.features)
 
+    def normals(self, xyz: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
+        """Unit normals at world points, to where density falls; 0 where it is even. Differences over two cells."""
+        low, high = self.space.aabb
+        cells = (high - low) * (1 + self.space.shell) / (torch.tensor(self.resolution).to(low) - 1)
+        slopes = []
+        for axis in range(3):
+            step = torch.zeros_like(low)
+            step[axis] = cells[axis]
+            ahead, behind = (trilinear(self.features[None], self.space.to_unit(xyz + s))[0] for s in (step, -step))
+            slopes.append((behind - ahead) / (2 * cells[axis]))
+        return F.normalize(torch.stack(slopes, -1), dim=-1)
+
     def emptied(self, inhabited: Bool[Tensor, "i j k"]) -> DensityVolume:
         """The same with density exactly 0 where ``inhabited``, on nodes over the same cube, is False (nearest)."""
         grown = F.interpolate(inhabited[None, None].float(), size=self.resolution, mode="nearest-exact")[0, 0]

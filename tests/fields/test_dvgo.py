@@ -172,7 +172,7 @@ def test_a_short_training_brings_it_nearer_to_the_photos_and_survives_the_disk(
 
 
 def test_an_objects_scene_is_bounded_and_white_behind():
-    model = kind_of("dvgo").make(replace(AROUND_TINY, kind="object"), (8, 8, 8))
+    model = kind_of("dvgo").make(replace(AROUND_TINY, kind="object"), (8, 8, 8), TrainingSettings())
     directions = F.normalize(torch.ones(5, 3), dim=-1)
     assert not model.space.unbounded
     assert model.background(torch.zeros(5, 3), directions).eq(1).all()

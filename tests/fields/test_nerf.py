@@ -47,7 +47,7 @@ def nodes_of(model: NeRF) -> torch.Tensor:
 
 def test_at_its_best_it_is_the_networks_of_the_paper():
     """8 layers of 256 on 63 encoded coordinates, these again after the fifth; 128 for colours with 27 of direction."""
-    model = kind_of("nerf").make(AROUND_TINY, (256, 256, 256))
+    model = kind_of("nerf").make(AROUND_TINY, (8, 8, 8), KINDS["nerf"].presets["best"])
     assert isinstance(model, NeRF)
     for network in (model, model.coarse):
         assert [(n.in_features, n.out_features) for n in network.layers] == [
@@ -62,8 +62,8 @@ def test_at_its_best_it_is_the_networks_of_the_paper():
 
 def test_drafts_have_smaller_networks_than_good_fields_and_these_than_the_best():
     def count(quality: str) -> int:
-        side = KINDS["nerf"].presets[quality].sides[0]
-        return sum(p.numel() for p in kind_of("nerf").make(AROUND_TINY, (side, side, side)).parameters())
+        model = kind_of("nerf").make(AROUND_TINY, (8, 8, 8), KINDS["nerf"].presets[quality])
+        return sum(p.numel() for p in model.parameters())
 
     assert 4 * count("draft") < 2 * count("good") < count("best")
 
@@ -199,7 +199,7 @@ def test_a_short_training_brings_both_networks_nearer_to_the_photos_and_survives
 ):
     settings = NeRFSettings(NetworkSize(3, 32, 16, 5e-3), NetworkSize(2, 16, 8, 5e-3), position_frequencies=5)
 
-    def make(box: SceneBox, resolution: tuple[int, int, int]) -> NeRF:
+    def make(box: SceneBox, resolution: tuple[int, int, int], training: TrainingSettings | None = None) -> NeRF:
         return NeRF(torch.tensor(box.aabb, dtype=torch.float32), resolution, settings)
 
     monkeypatch.setitem(KINDS, "nerf", replace(KINDS["nerf"], make=make))
@@ -228,7 +228,7 @@ def test_a_short_training_brings_both_networks_nearer_to_the_photos_and_survives
 
 
 def test_an_objects_scene_is_bounded_and_white_behind_both_networks():
-    model = kind_of("nerf").make(replace(AROUND_TINY, kind="object"), (8, 8, 8))
+    model = kind_of("nerf").make(replace(AROUND_TINY, kind="object"), (8, 8, 8), TrainingSettings())
     assert isinstance(model, NeRF)
     directions = F.normalize(torch.ones(5, 3), dim=-1)
     for network in (model, model.coarse):

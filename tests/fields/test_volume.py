@@ -42,3 +42,16 @@ def test_a_volume_says_its_resolution_and_can_move(make_field):
     assert volume.resolution == (5, 6, 7)
     moved = volume.to("cpu")
     torch.testing.assert_close(moved.features, volume.features)
+
+
+def test_normals_point_to_where_density_falls(make_volume):
+    """A ball in a stretched box: away from its middle, to a degree or two."""
+    space = Contraction(torch.tensor([[-1.0, -2.0, -1.0], [1.0, 2.0, 3.0]]))
+    axes = [torch.linspace(float(low), float(high), 41) for low, high in space.aabb.t()]
+    nodes = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    centre = torch.tensor([0.1, 0.2, 1.0])
+    volume = make_volume(torch.sigmoid((0.7 - (nodes - centre).norm(dim=-1)) * 10), space)
+    outward = torch.nn.functional.normalize(torch.randn(200, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    found = volume.normals(centre + 0.7 * outward)
+    assert float((found * outward).sum(-1).min()) > 0.999
+    assert torch.equal(make_volume(torch.ones(5, 5, 5), space).normals(centre[None]), torch.zeros(1, 3))

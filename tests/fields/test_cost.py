@@ -1,0 +1,56 @@
+"""What a training costs is said beforehand; time left follows what the steps really take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tiny_capture import TinyCapture
+
+from engine.captures.bounds import scene_box
+from engine.captures.load import load_capture
+from engine.fields.cost import Pace, available_bytes, needed_bytes, refuse_without_memory
+from engine.fields.kinds import KINDS
+from engine.fields.settings import PRESETS, TrainingSettings
+from sa3d_blender.protocol.errors import FieldError
+
+SETTINGS = TrainingSettings(steps=100, sides=(8, 16, 32), upsample_at=(20, 50))
+
+
+def test_a_pace_adds_up_what_steps_take_at_each_side():
+    pace = Pace(SETTINGS, (0.1, 0.2, 0.4))
+    assert pace.between(0, 100) == pytest.approx(20 * 0.1 + 30 * 0.2 + 50 * 0.4)
+    assert pace.between(10, 60) == pytest.approx(10 * 0.1 + 30 * 0.2 + 10 * 0.4)
+    assert pace.between(100, 100) == 0
+
+
+def test_time_left_follows_the_steps_that_were_slower_than_tried():
+    pace = Pace(SETTINGS, (0.1, 0.2, 0.4))
+    assert pace.left(0, 0.0) == pytest.approx(28.0)
+    assert pace.left(10, 1.0) == pytest.approx(27.0)  # as expected
+    assert pace.left(10, 2.0) == pytest.approx(54.0)  # twice as slow
+    assert pace.left(100, 70.0) == 0
+
+
+def test_memory_grows_with_the_quality_and_is_refused_with_a_sentence_where_it_is_not_there(tiny_capture: TinyCapture):
+    capture = load_capture(tiny_capture.folder)
+    needed = [needed_bytes(capture.views, scene_box(capture), preset, "tensorf") for preset in PRESETS.values()]
+    assert sorted(needed) == needed and needed[0] < 2 << 30
+    with pytest.raises(FieldError, match=r"needs about \d+\.\d GB of memory, 0\.5 GB are free") as caught:
+        refuse_without_memory(needed[0], 1 << 29)
+    assert "--quality" in caught.value.cure
+    refuse_without_memory(needed[0], needed[0])
+    refuse_without_memory(needed[0], None)  # the system doesn't say
+
+
+def test_every_kind_at_every_quality_has_a_price_that_an_ordinary_machine_can_pay(tiny_capture: TinyCapture):
+    capture = load_capture(tiny_capture.folder)
+    for name, kind in KINDS.items():
+        for preset in kind.presets.values():
+            assert needed_bytes(capture.views, scene_box(capture), preset, name) < 8 << 30
+
+
+@pytest.mark.skipif(not Path("/proc/meminfo").exists(), reason="only Linux tells the memory that is available")
+def test_available_memory_is_what_the_system_says():
+    found = available_bytes()
+    assert found is not None and 1 << 20 < found < 1 << 45
