@@ -122,7 +122,7 @@ def _measured(field: TrainedField, white: bool, capture: Capture, job: Job) -> T
     behind = 1.0 if white else 0.0
     images = [i[..., :3] + behind * (1 - i[..., 3:]) if i.shape[2] == 4 else i for _, i in pairs]
     heldout = HeldOut([v.name for v in picked], [camera for camera, _ in pairs], images)
-    found = heldout_psnr_db(field.model, field.grid, field.settings.sampling, heldout, job)
+    found = heldout_psnr_db(field.model, field.grid, field.settings.rendering, heldout, job)
     field = replace(field, heldout_psnr_db=found)
     job.log(f"PSNR: {field.mean_heldout_psnr_db:.2f} dB over {len(picked)} views.")
     if field.mean_heldout_psnr_db < STRANGE_DB:

@@ -136,7 +136,7 @@ def _train(
     names = [view.name for view in training]
     trained = train_field(cameras, images, box, settings, device, job, options.seed, kind, heldout, keeper, names)
     picked = heldout.some(MOST_HELD_OUT)
-    found = heldout_psnr_db(trained.model, trained.grid, settings.sampling, picked, job)
+    found = heldout_psnr_db(trained.model, trained.grid, settings.rendering, picked, job)
     trained = replace(trained, quality=quality, heldout_psnr_db=found)
     if found:
         job.log(f"Held-out PSNR: {trained.mean_heldout_psnr_db:.2f} dB over {len(found)} views.")

@@ -154,14 +154,14 @@ class Workspace:
             self._dense = values, torch.from_numpy(self.voxels.dense(values))[..., None]
         margin = MARGIN_CELLS * float(self.voxels.cell_size.max())
         near, far = _depth_range(self.operator(view).depth, only.shape, margin)
-        sampling = replace(self.trained.settings.sampling, coarse=COARSE_NEAR_SURFACE)
+        sampling = replace(self.trained.settings.rendering, coarse=COARSE_NEAR_SURFACE)
         rendered, opacity = render_dense(
             self.volume, self.grid, self._dense[1], view.camera, sampling, only, (near, far)
         )
         return rendered[:, 0], opacity
 
     def _trace(self, camera: Camera, only: Bool[np.ndarray, "h w"] | None = None) -> ViewOperator:
-        return view_operator(self.volume, self.grid, self.voxels, camera, self.trained.settings.sampling, only)
+        return view_operator(self.volume, self.grid, self.voxels, camera, self.trained.settings.rendering, only)
 
 
 def _enlarged(

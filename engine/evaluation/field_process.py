@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -21,8 +21,9 @@ from sa3d_blender.protocol.errors import FieldError, Sa3dError
 
 COMMAND = (sys.executable, "-m", "engine.evaluation.field_run")
 POLL_SECONDS = 0.1
+ENDING_SECONDS = 0.5  # that a process may take to end by itself
 TAIL_BYTES = 8192  # of what a process that died said
-ERRORS = {kind.code: kind for kind in (Sa3dError, *Sa3dError.__subclasses__())}
+ERRORS: dict[str, type[Sa3dError]] = {kind.code: kind for kind in Sa3dError.__subclasses__()}
 
 
 def measure_apart(run: FieldRun, job: Job, command: Sequence[str] = COMMAND) -> Outcome:
@@ -51,7 +52,7 @@ def measure_apart(run: FieldRun, job: Job, command: Sequence[str] = COMMAND) -> 
 
 @contextlib.contextmanager
 def _started(command: Sequence[str], errors: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
-    """The process, which is killed at the end: what it writes is thrown away anyhow."""
+    """The process, which is ended, if need be by force: what it writes is thrown away anyhow."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -67,19 +68,25 @@ def _started(command: Sequence[str], errors: IO[bytes]) -> Iterator[subprocess.P
     try:
         yield process
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        try:
+            process.wait(ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
         for pipe in (process.stdin, process.stdout):
             with contextlib.suppress(OSError, ValueError):
                 if pipe is not None:
                     pipe.close()
 
 
-def _hear(lines: IO[str], said: queue.Queue[str | None]) -> None:
-    with contextlib.suppress(OSError, ValueError):  # it has been closed
-        for line in lines:
-            said.put(line)
-    said.put(None)
+def _hear(lines: Iterable[str], said: queue.Queue[str | None]) -> None:
+    try:
+        with contextlib.suppress(OSError, ValueError):  # it has been closed
+            for line in lines:
+                said.put(line)
+    finally:
+        said.put(None)  # whatever happened: nobody shall wait for more
 
 
 def _followed(said: queue.Queue[str | None], job: Job) -> Outcome | None:
@@ -90,7 +97,7 @@ def _followed(said: queue.Queue[str | None], job: Job) -> Outcome | None:
             line = said.get(timeout=POLL_SECONDS)
         except queue.Empty:
             continue
-        if line is None:
+        if line is None or not line.endswith("\n"):  # it was killed while it spoke
             return None
         ((what, value),) = json.loads(line).items()
         if what == "report":
@@ -108,7 +115,8 @@ def _died(run: FieldRun, code: int, errors: str) -> FieldError:
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         return FieldError(
-            f"{what}: {name}.", "Where memory ran out: close other programs, or choose a lower --quality or fewer views."
+            f"{what}: {name}.",
+            "Where memory ran out: close other programs, or choose a lower --quality or fewer views.",
         )
     last = next((line.strip() for line in reversed(errors.splitlines()) if line.strip()), f"exit code {code}")
     return FieldError(f"{what}: {last.rstrip('.')}.", "Try `sa3d train` with the same capture, --field and --quality.")

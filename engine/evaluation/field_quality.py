@@ -21,7 +21,7 @@ __all__ = ["LPIPS_BACKBONES", "Distance", "Quality", "lpips_at_hand", "lpips_dis
 
 BEST_PSNR_DB = 100.0  # of equal pictures, so that a mean over views stays a number
 SSIM_SIDE_PX = 11  # of the Gaussian window, sigma 1.5 cut off at 3.5 sigma
-NO_PACKAGE, NO_WEIGHTS = "package lpips not installed", "no weights at hand"
+NO_WEIGHTS = "no weights at hand"
 # By name as in the package, the better known first; files as torchvision calls them, in torch hub's checkpoints.
 LPIPS_BACKBONES = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
 
@@ -67,11 +67,20 @@ def lpips_at_hand() -> tuple[str | None, str]:
     """(backbone by name, "") of the LPIPS that can be measured here, or (None, why there is none).
 
     The package brings its own layers but not the backbone's weights. They count where torchvision would keep them
-    (``$TORCH_HOME/hub/checkpoints``); nothing is ever downloaded.
+    (``$TORCH_HOME/hub/checkpoints``); nothing is ever downloaded. They are tried out: what is damaged had better be
+    known before hours of training than after.
     """
-    if importlib.util.find_spec("lpips") is None:
-        return None, NO_PACKAGE
-    return next(((name, "") for name in LPIPS_BACKBONES if _weights(name).is_file()), (None, NO_WEIGHTS))
+    for package in ("lpips", "torchvision"):
+        if importlib.util.find_spec(package) is None:
+            return None, f"package {package} not installed"
+    backbone = next((name for name in LPIPS_BACKBONES if _weights(name).is_file()), None)
+    if backbone is None:
+        return None, NO_WEIGHTS
+    try:
+        lpips_distance(backbone, torch.device("cpu"))
+    except EnvironmentFault as error:
+        return None, error.what.rstrip(".")
+    return backbone, ""
 
 
 def _weights(backbone: str) -> Path:
@@ -82,10 +91,15 @@ def lpips_distance(backbone: str, device: torch.device) -> Distance:
     """LPIPS 0.1 (Zhang et al. 2018) as a function of two pictures [H, W, 3] in [0, 1].
 
     Raises:
-        EnvironmentFault: the backbone's weights are damaged.
+        EnvironmentFault: the backbone's weights are damaged, or the package doesn't fit what else is installed.
     """
     ensure_torchvision_imports()
-    import lpips
+    try:
+        import lpips
+    except (ImportError, RuntimeError) as error:  # the latter is how torch says that torchvision is another's
+        raise EnvironmentFault(
+            f"The package lpips can't be imported: {error}.", "Install the extra `evaluation` again."
+        ) from error
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it calls torchvision as that was called years ago

@@ -65,10 +65,16 @@ class FieldRun:
     def from_json(line: str) -> FieldRun:
         """What `to_json` made a line of."""
         given = json.loads(line)
-        settings = {name: tuple(v) if isinstance(v, list) else v for name, v in given["settings"].items()}
-        settings["sampling"] = Sampling(**settings["sampling"])
+        settings = {name: _setting(value) for name, value in given["settings"].items()}
         paths = {name: Path(given[name]) for name in ("capture", "folder")}
         return FieldRun(**given | paths | {"settings": TrainingSettings(**settings)})
+
+
+def _setting(value: Any) -> Any:
+    """One of TrainingSettings' values, of which JSON knows neither tuples nor a Sampling."""
+    if isinstance(value, dict):
+        return Sampling(**value)
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
@@ -124,9 +130,8 @@ def measure(run: FieldRun, job: Job) -> Outcome:
     KINDS[run.kind] = replace(kind, presets={**kind.presets, run.quality: run.settings})
     options = Options(run.folder / "cache", run.device, run.seed)
     started = time.perf_counter()
-    found = train(
-        capture, run.quality, options, job, run.folder / "field", run.kind, refine_poses=run.settings.refine_poses
-    )
+    out, poses = run.folder / "field", run.settings.refine_poses
+    found = train(capture, run.quality, options, job, out, run.kind, again=True, refine_poses=poses)
     total = time.perf_counter() - started
     trained, device = found.field, found.field.model.aabb.device
     memory = peak_memory_bytes()
@@ -159,7 +164,7 @@ def _rendered(trained: TrainedField, view: View) -> tuple[np.ndarray, RenderedVi
     """The photo [H, W, 3] at working size, the field's rendering of it, and the seconds that this took."""
     camera, image = working_photo(view, trained.settings.max_side_px)
     started = time.perf_counter()
-    found = render_view(trained.model, trained.grid, camera, trained.settings.sampling)
+    found = render_view(trained.model, trained.grid, camera, trained.settings.rendering)
     return over_white(image), found, time.perf_counter() - started
 
 

@@ -1,4 +1,4 @@
-"""One self-contained HTML page: tables of figures, and pictures of the views that came out worst."""
+"""One self-contained HTML page: tables of figures, and pictures of views, such as those that came out worst."""
 
 from __future__ import annotations
 
@@ -74,15 +74,24 @@ def _window(used: np.ndarray, size: int) -> slice:
     return slice(max(0, low - margin), min(size, high + margin))
 
 
-def write_page(path: Path, title: str, tables: Sequence[Table], pictures: Sequence[Picture]) -> None:
+def write_page(
+    path: Path,
+    title: str,
+    tables: Sequence[Table],
+    pictures: Sequence[Picture],
+    heading: str = "Worst views",
+    legend: str = "Orange: ours. Blue: the truth.",
+) -> None:
     """Writes the page whole or not at all. It refers to nothing outside itself.
+
+    ``heading`` and ``legend`` stand over the pictures.
 
     Raises:
         StorageError: it can't be written.
     """
     parts = [f"<h1>{html.escape(title)}</h1>", *(_table(table) for table in tables)]
     if pictures:
-        parts.append("<h2>Worst views</h2><p>Orange: ours. Blue: the truth.</p>")
+        parts.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(legend)}</p>")
         parts.append('<div class="pictures">' + "".join(_picture(picture) for picture in pictures) + "</div>")
     head = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

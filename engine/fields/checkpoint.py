@@ -75,7 +75,8 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         model = kind_of(meaning["kind"]).rebuild(meaning["model"])
         model.restore(load_file(folder / TENSORS))
         settings = dict(meaning["settings"])
-        settings["sampling"] = Sampling(**settings["sampling"])
+        for name in ("sampling", "rendering"):
+            settings[name] = Sampling(**settings[name])
         settings["sides"], settings["upsample_at"] = tuple(settings["sides"]), tuple(settings["upsample_at"])
         training = TrainingSettings(**settings)
         box = SceneBox(aabb=np.array(meaning["box"]["aabb"]), kind=meaning["box"]["kind"])

@@ -20,15 +20,15 @@ class TrainingSettings:
     """How a field is trained. Sides are grid nodes along a cube of the box's volume; steps are absolute.
 
     ``sides[i]`` holds from step ``upsample_at[i - 1]`` on; learning rates fall exponentially to ``decay`` of their
-    start. ``max_side_px`` limits the photos' longer side; it belongs to the quality, whatever the kind of the field.
-    ``networks`` is the size of a NeRF's.
-    With ``refine_poses`` the cameras are learned a little, too.
+    start. Rays are trained with few samples (``sampling``), each of which costs a colour, and seen with more of them
+    (``rendering``). ``max_side_px`` limits the photos' longer side; it belongs to the quality, whatever the kind of the
+    field. ``networks`` is the size of a NeRF's. With ``refine_poses`` the cameras are learned a little, too.
     """
 
-    steps: int = 1500
+    steps: int = 1800
     rays: int = 2048
-    sides: tuple[int, ...] = (64, 128, 256)
-    upsample_at: tuple[int, ...] = (250, 600)
+    sides: tuple[int, ...] = (64, 128, 224)
+    upsample_at: tuple[int, ...] = (250, 650)
     decay: float = 0.05
     compactness: float = 3e-3
     opaqueness: float = 5e-3
@@ -36,7 +36,8 @@ class TrainingSettings:
     occupancy_every: int = 50
     occupancy_side: int = 128
     max_side_px: int = 640
-    sampling: Sampling = field(default_factory=Sampling)
+    sampling: Sampling = field(default_factory=lambda: Sampling(fine=16))
+    rendering: Sampling = field(default_factory=Sampling)
     networks: Literal["small", "middle", "paper"] = "small"
     refine_poses: bool = False
 
@@ -44,10 +45,20 @@ class TrainingSettings:
 PRESETS: dict[str, TrainingSettings] = {
     "draft": TrainingSettings(),
     "good": TrainingSettings(
-        steps=8000, rays=4096, sides=(64, 128, 192, 256), upsample_at=(500, 1500, 3000), max_side_px=1024
+        steps=9000,
+        sides=(64, 128, 192, 256),
+        upsample_at=(300, 800, 1800),
+        max_side_px=1024,
+        rendering=Sampling(coarse=128, fine=32),
     ),
     "best": TrainingSettings(
-        steps=30000, rays=4096, sides=(64, 128, 192, 256, 300), upsample_at=(1000, 3000, 5000, 8000), max_side_px=1600
+        steps=30000,
+        rays=4096,
+        sides=(64, 128, 192, 256, 300),
+        upsample_at=(500, 1500, 3000, 6000),
+        max_side_px=1600,
+        sampling=Sampling(fine=24),
+        rendering=Sampling(coarse=128, fine=32),
     ),
 }
 

@@ -21,7 +21,7 @@ from engine.fields.vm import MATRIX_AXES, VECTOR_AXIS, vm_products
 from engine.fields.volume import DensityVolume
 
 NOMINAL_SIDE = 3.0  # the box side for which TensoRF's density constants were chosen (nerf_synthetic: -1.5 .. 1.5)
-GRID_RATE, NETWORK_RATE = 0.02, 2e-3  # Adam's, at the start
+GRID_RATE, NETWORK_RATE = 0.03, 4e-3  # Adam's, at the start
 SPARSITY = 4e-5  # weight of the L1 term
 
 

@@ -161,7 +161,7 @@ def _run(
         if step % measured_every == 0 or last:
             heldout = None
             if watcher is not None:
-                heldout = watcher.psnr_db(trainer.model, trainer.grid, settings.sampling)
+                heldout = watcher.psnr_db(trainer.model, trainer.grid, settings.rendering)
                 if job.watched and time.monotonic() - shown >= SECONDS_BETWEEN_PREVIEWS:
                     _show(trainer, watcher, job, heldout)
                     shown = time.monotonic()
@@ -189,7 +189,7 @@ def _show(trainer: Trainer, watcher: Watcher, job: Job, heldout: float) -> None:
         "psnr_db": heldout,
         "curve": [*curve, (trainer.step, heldout)],
     }
-    picture = watcher.preview(trainer.model, trainer.grid, trainer.settings.sampling)
+    picture = watcher.preview(trainer.model, trainer.grid, trainer.settings.rendering)
     job.preview("training", body, picture=picture)
 
 

@@ -88,21 +88,19 @@ class VMProducts(torch.autograd.Function):
         axes = [_nodes(unit[:, axis], _length(parts, axis)) for axis in range(3)]
         shares = gradient.split([part.shape[1] for part in parts[:modes]], dim=1)
 
-        def handed_back(m: int) -> tuple[Tensor, Tensor]:
+        tasks = []
+        for m in range(modes):
             on_plane, on_line = _bags(axes, m, parts[m].shape[3])
-            return (
-                _handed_back(parts[m], *on_plane, shares[m] * kept[2 * m + 1][felt]),
-                _handed_back(parts[modes + m], *on_line, shares[m] * kept[2 * m][felt]),
-            )
-
-        # SciPy lets go of Python's lock, so the modes can go side by side
-        found = list(_threads().map(handed_back, range(modes)))
-        return None, *(plane for plane, _ in found), *(line for _, line in found)
+            tasks.append((parts[m], *on_plane, shares[m] * kept[2 * m + 1][felt]))
+            tasks.append((parts[modes + m], *on_line, shares[m] * kept[2 * m][felt]))
+        # SciPy lets go of Python's lock, so they can go side by side
+        found = list(_threads().map(lambda task: _handed_back(*task), tasks))
+        return None, *found[0::2], *found[1::2]
 
 
 @functools.cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=min(3, torch.get_num_threads()), thread_name_prefix="vm")
+    return ThreadPoolExecutor(max_workers=torch.get_num_threads(), thread_name_prefix="vm")
 
 
 def _length(parts: Sequence[Tensor], axis: int) -> int:

@@ -75,7 +75,7 @@ def main() -> None:
     # one view, the same rays and samples both ways
     scale = min(1.0, 400 / view.camera.width)
     camera = view.camera.resized(round(view.camera.width * scale), round(view.camera.height * scale))
-    sampling = workspace.trained.settings.sampling
+    sampling = workspace.trained.settings.rendering
     mask = resample(truth.mask(view.stem, names[0]).astype(np.float32), (camera.height, camera.width))
     v = torch.zeros(workspace.voxels.shape)
     operator = view_operator(workspace.volume, workspace.grid, workspace.voxels, camera, sampling)

@@ -155,11 +155,11 @@ def test_losses_that_are_no_numbers_again_and_again_are_told_in_a_sentence(photo
 def test_heldout_psnr_is_100_db_for_the_fields_own_picture_and_20_db_at_a_tenth_off(photos):
     done = trained(photos)
     camera = photos[0][0]
-    own = render_view(done.model, done.grid, camera, done.settings.sampling).rgb
+    own = render_view(done.model, done.grid, camera, done.settings.rendering).rgb
     off = np.where(own < 0.5, own + 0.1, own - 0.1).astype(np.float32)
     clear = np.zeros((*own.shape[:2], 4), np.float32)  # transparent: white paper
     heldout = HeldOut(["own", "off", "clear"], [camera] * 3, [own, off, clear])
-    measured = heldout_psnr_db(done.model, done.grid, done.settings.sampling, heldout, Job())
+    measured = heldout_psnr_db(done.model, done.grid, done.settings.rendering, heldout, Job())
     assert measured["own"] == pytest.approx(100)
     assert measured["off"] == pytest.approx(20, abs=1e-3)
     white = -10 * math.log10(float(np.mean((own - 1.0) ** 2)))
