@@ -35,6 +35,7 @@ MODULES = (
     "tools.prompt_tools",
     "overlay.mask",
     "overlay.draw",
+    "ui.training_preview",
     "ui.panel",
     "ui.status",
 )

@@ -12,6 +12,7 @@ import numpy as np
 
 from .asks import Ask
 from .client.session import Handle
+from .training_picture import TrainingPreview
 
 __all__ = ["Job", "ViewPreview"]
 
@@ -36,7 +37,8 @@ class Job:
     happened, the ``cure``, its ``code``) or "cancelled". ``after`` is the state that a job that is ready will have. An
     import has neither ids nor names yet: ``described`` is what the engine found, ``options`` how it is built (see
     opening.py). ``known`` and ``corrected`` are the object's ``told`` and ``corrections`` as they were when the job was
-    made, so for the result that it works on: until it is delivered, undo may make them another result's.
+    made, so for the result that it works on: until it is delivered, undo may make them another result's. ``training``
+    is what the engine has shown last of a field that is being trained; None as soon as it isn't any more.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Job:
     fraction: float = 0.0
     seconds_left: float | None = None
     view: str = ""
+    training: TrainingPreview | None = field(default=None, repr=False)
     accepted: int = 0
     rejected: int = 0
     what: str = ""

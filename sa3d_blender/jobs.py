@@ -20,6 +20,7 @@ from .job import Job, ViewPreview
 from .opening import IMPORT
 from .protocol.errors import Sa3dError
 from .protocol.messages import Failure, Preview, Progress, Result
+from .training_picture import read_training
 
 __all__ = [
     "Job",
@@ -197,7 +198,7 @@ def _send(job: Job) -> None:
         body["result"] = job.result
     if ask.kind == "segment" and job.beside:
         body["beside"] = list(job.beside)
-    job.stage, job.fraction, job.seconds_left, job.view = "Starting", 0.0, None, ""
+    job.stage, job.fraction, job.seconds_left, job.view, job.training = "Starting", 0.0, None, "", None
     callbacks = Callbacks(_progress(job), _preview(job), lambda _, line: job.say(line), _result(job), _failure(job))
     job.handle = link.session().request(ask.kind, body, ask.arrays, callbacks)
 
@@ -225,6 +226,7 @@ def _progress(job: Job) -> Callable[[Handle, Progress], None]:
         if handle is job.handle:
             if message.stage != job.stage:
                 job.say(f"{message.stage} ...")
+                job.training = None  # segmenting goes on after it, in the same request
             job.stage, job.fraction, job.seconds_left = message.stage, message.fraction, message.seconds_left
             _redraw_calmly()
 
@@ -233,17 +235,32 @@ def _progress(job: Job) -> Callable[[Handle, Progress], None]:
 
 def _preview(job: Job) -> Callable[[Handle, Preview], None]:
     def preview(handle: Handle, message: Preview) -> None:
-        if handle is not job.handle or message.what != "view":
+        if handle is not job.handle:
             return
-        body = message.body
-        job.view, verdict = str(body.get("view", "")), str(body.get("verdict", ""))
-        job.accepted, job.rejected = int(body.get("accepted", 0)), int(body.get("rejected", 0))
-        mask = as_numpy(message.arrays["mask"]) if "mask" in message.arrays else None
-        for watcher in tuple(_watchers):
-            watcher(ViewPreview(job.capture_uid, job.object_uid, job.view, verdict, mask))
-        _redraw_calmly()
+        if message.what == "training":
+            _show_training(job, message)
+        elif message.what == "view":
+            _show_view(job, message)
 
     return preview
+
+
+def _show_training(job: Job, message: Preview) -> None:
+    picture = as_numpy(message.arrays["picture"]) if "picture" in message.arrays else None
+    latest = read_training(message.body, picture)
+    if latest is not None:
+        job.training = latest
+        _redraw_calmly()
+
+
+def _show_view(job: Job, message: Preview) -> None:
+    body, job.training = message.body, None
+    job.view, verdict = str(body.get("view", "")), str(body.get("verdict", ""))
+    job.accepted, job.rejected = int(body.get("accepted", 0)), int(body.get("rejected", 0))
+    mask = as_numpy(message.arrays["mask"]) if "mask" in message.arrays else None
+    for watcher in tuple(_watchers):
+        watcher(ViewPreview(job.capture_uid, job.object_uid, job.view, verdict, mask))
+    _redraw_calmly()
 
 
 def _result(job: Job) -> Callable[[Handle, Result], None]:
@@ -300,14 +317,14 @@ def _failure(job: Job) -> Callable[[Handle, Failure], None]:
 
 
 def _ready(job: Job, after: str) -> None:
-    job.handle, job.after = None, after
+    job.handle, job.training, job.after = None, None, after
     job.stage, job.fraction, job.seconds_left = "Delivering", 1.0, None
     job.state = "ready"
     link.redraw()
 
 
 def _end(job: Job, state: str, line: str = "") -> None:
-    job.state, job.handle, job.note = state, None, ""
+    job.state, job.handle, job.training, job.note = state, None, None, ""
     job.ended = time.monotonic() if job.began else 0.0
     if line:
         job.say(line)

@@ -46,7 +46,7 @@ def _nerf(box: SceneBox, resolution: tuple[int, int, int], training: TrainingSet
 
 
 KINDS: dict[str, FieldKind] = {
-    "tensorf": FieldKind("TensoRF VM-72", _tensorf, TensoRF.rebuild, PRESETS),
+    "tensorf": FieldKind("TensoRF", _tensorf, TensoRF.rebuild, PRESETS),
     "dvgo": FieldKind("DVGO", _dvgo, DVGO.rebuild, DVGO_PRESETS),
     "nerf": FieldKind("NeRF", _nerf, NeRF.rebuild, NERF_PRESETS),
 }

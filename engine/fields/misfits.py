@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-MISFIT_DB, MISFIT_SPREADS = 5.0, 7.5  # below the median PSNR of all photos: both, in dB and in usual deviations
+MISFIT_DB, MISFIT_SPREADS = 5.0, 6.0  # below the median PSNR of all photos: both, in dB and in usual deviations
 USUAL = 1.4826  # times the median absolute deviation is the standard deviation of a normal distribution
 MOST_SHARE = 0.15  # of the photos: where more don't fit, the capture or the field is at fault
 LOOK_AT = (0.1, 0.2, 0.35, 0.5)  # shares of the steps after which photos are compared

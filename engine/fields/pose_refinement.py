@@ -22,7 +22,7 @@ MOVE_UNIT = 0.05  # a turn of the camera and a move of it look much alike: moves
 
 
 class PoseRefinement(nn.Module):
-    """``turns`` [V, 3] (rotation vectors, radians, world axes) and ``moves`` [V, 3] (in `MOVE_UNIT` of ``size``) of V photos.
+    """``turns`` [V, 3] (rotation vectors, radians, world axes) and ``moves`` [V, 3] (`MOVE_UNIT` of ``size``).
 
     Args:
         views: how many photos there are.

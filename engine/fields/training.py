@@ -93,6 +93,7 @@ def train_field(
     """
     hull = _hull(cameras, images, box, job)
     box = hull.box if hull is not None else box
+    as_given, settings = settings, settings.of_scene(bounded=box.kind == "object")
     pool = PixelPool(cameras, images, device, None if hull is None else _silhouettes(images))
     torch.manual_seed(seed)
     with job.stage("Trying the pace"):
@@ -120,7 +121,7 @@ def train_field(
         trainer.model.eval(),
         trainer.grid,
         box,
-        settings,
+        as_given,
         history=tuple(trainer.curve),
         left_out=tuple(left_out),
         poses=poses,

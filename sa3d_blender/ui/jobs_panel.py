@@ -14,6 +14,8 @@ from ..operators.results import result_of
 from ..protocol.errors import EnvironmentFault, SegmenterError
 from ..scene.prompt_store import active_object
 from ..scene.views import active_capture
+from ..training_picture import TrainingPreview
+from . import training_preview
 
 __all__ = ["CLASSES", "CURES", "say"]
 
@@ -30,6 +32,9 @@ ICONS = {
     "failed": "ERROR",
     "cancelled": "X",
 }
+TRAINING_SCALE = 9.0
+"""How large the picture of training is, in rows of the panel: about as wide as a sidebar that nobody has widened."""
+
 STUCK_SECONDS = 5.0
 """After which an engine that doesn't stop may be started anew."""
 
@@ -93,6 +98,23 @@ def _draw_running(layout: Any, job: jobs.Job, scene: Any) -> None:
         counts.alignment = "RIGHT"
         counts.label(text=f"{job.accepted} accepted, {job.rejected} rejected")
         counts.prop(scene.sa3d, "watch", text="", icon="HIDE_OFF" if scene.sa3d.watch else "HIDE_ON")
+    if job.training is not None:
+        _draw_training(layout, job, job.training)
+
+
+def _draw_training(layout: Any, job: jobs.Job, training: TrainingPreview) -> None:
+    column = layout.box().column(align=True)
+    row = column.row()
+    row.label(text=training.view.rpartition("/")[2], icon="VIEW_CAMERA")
+    quality = row.row()
+    quality.alignment = "RIGHT"
+    quality.label(text=f"PSNR {training.psnr_db:.1f} dB")
+    icon = training_preview.icon_of(job)
+    if icon is not None:
+        column.template_icon(icon_value=icon, scale=TRAINING_SCALE)
+    hint = column.row()
+    hint.active = False
+    hint.label(text="A photo not used for training")
 
 
 def _draw_trouble(layout: Any, context: Any) -> None:

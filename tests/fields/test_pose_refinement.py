@@ -53,7 +53,7 @@ def test_poses_that_are_off_by_a_degree_come_nearer_and_the_capture_is_told(tiny
     found = train_field(cameras, images, BOX, settings, CPU, Job(), names=names)
     before = errors([camera.world_from_camera for camera in cameras], truth)
     after = errors([found.poses[name] for name in names], truth)
-    assert after[0] < 0.7 * before[0], (before, after)
+    assert after[0] < 0.75 * before[0], (before, after)
     assert after[1] < before[1], (before, after)
 
     save_field(found, tmp_path, "the-capture")
