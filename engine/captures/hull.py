@@ -6,7 +6,7 @@ tight box, and training the cells that it need not look into.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,20 +35,24 @@ class VisualHull:
 
 
 def visual_hull(
-    cameras: Sequence[Camera], alphas: Sequence[Float[np.ndarray, "h w"]], box: SceneBox
+    cameras: Sequence[Camera],
+    alphas: Sequence[Float[np.ndarray, "h w"]],
+    box: SceneBox,
+    check: Callable[[], None] = lambda: None,
 ) -> VisualHull | None:
     """Carves ``box`` by the photos' alphas, at the sizes of their cameras; None where nothing or everything is left.
 
     A place goes when more photos than a few liars show it as transparent. What lies outside of a photo stays.
+    ``check`` is called for each photo and may raise.
     """
-    coarse = _carved(cameras, alphas, box.aabb, COARSE_SIDE, MOST_COARSE)
+    coarse = _carved(cameras, alphas, box.aabb, COARSE_SIDE, MOST_COARSE, check)
     if not coarse.any() or coarse.all():
         return None
     low, high = np.argwhere(coarse).min(0), np.argwhere(coarse).max(0)
     cell = (box.aabb[1] - box.aabb[0]) / (np.array(coarse.shape) - 1)
     aabb = np.stack([box.aabb[0] + (low - 1) * cell, box.aabb[0] + (high + 1) * cell])
     aabb = np.stack([np.maximum(aabb[0], box.aabb[0]), np.minimum(aabb[1], box.aabb[1])])
-    fine = _carved(cameras, alphas, aabb, FINE_SIDE, MOST_FINE)
+    fine = _carved(cameras, alphas, aabb, FINE_SIDE, MOST_FINE, check)
     if not fine.any():
         return None
     # one cell more on all sides: a surface lies between nodes
@@ -56,7 +60,12 @@ def visual_hull(
 
 
 def _carved(
-    cameras: Sequence[Camera], alphas: Sequence[Float[np.ndarray, "h w"]], aabb: np.ndarray, side: int, most: int
+    cameras: Sequence[Camera],
+    alphas: Sequence[Float[np.ndarray, "h w"]],
+    aabb: np.ndarray,
+    side: int,
+    most: int,
+    check: Callable[[], None],
 ) -> Bool[np.ndarray, "x y z"]:
     extent = aabb[1] - aabb[0]
     cell = float(np.prod(extent)) ** (1 / 3) / side
@@ -70,6 +79,7 @@ def _carved(
     centre = aabb.mean(0)
     # photos far apart first: they carve most, and what is gone costs nothing in the rest
     for i in picks[np.argsort(np.arange(len(picks)) * 7 % max(1, len(picks)), kind="stable")]:
+        check()
         camera, alpha = cameras[i], alphas[i]
         away = max(float(np.linalg.norm(centre - camera.position)), cell)
         spread = int(np.ceil(cell * max(camera.fl_x, camera.fl_y) / away))  # a cell's half diagonal and more, in pixels

@@ -93,7 +93,7 @@ def heldout_psnr_db(
     found: dict[str, float] = {}
     with job.stage("Rendering held-out views", len(heldout)) as stage:
         for name, camera, image in zip(heldout.names, heldout.cameras, heldout.images, strict=True):
-            rgb = render_view(model, grid, camera, sampling).rgb
+            rgb = render_view(model, grid, camera, sampling, check=job.check).rgb
             found[name] = psnr_db(float(np.mean((rgb - on_white(image)) ** 2)))
             stage.advance(1, f"{name} {found[name]:.1f} dB")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,13 +139,17 @@ def render_view(
     camera: Camera,
     sampling: Sampling,
     surface: DensityVolume | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> RenderedView:
-    """Renders a whole view, in batches of rays; with normals where the ``surface``, the field's bake, is given."""
+    """Renders a whole view, in batches of rays; with normals where the ``surface``, the field's bake, is given.
+
+    ``check`` is called for each batch and may raise.
+    """
     rays_o, rays_d = camera_rays(camera, field.space.aabb.device)
-    parts = [
-        render_rays(field, grid, rays_o[i : i + RAYS_AT_ONCE], rays_d[i : i + RAYS_AT_ONCE], sampling)
-        for i in range(0, rays_o.shape[0], RAYS_AT_ONCE)
-    ]
+    parts = []
+    for i in range(0, rays_o.shape[0], RAYS_AT_ONCE):
+        check()
+        parts.append(render_rays(field, grid, rays_o[i : i + RAYS_AT_ONCE], rays_d[i : i + RAYS_AT_ONCE], sampling))
     shape = (camera.height, camera.width)
     depth = torch.cat([p.depth for p in parts])
     normals = None

@@ -22,7 +22,7 @@ from engine.fields.volume import DensityVolume
 
 NOMINAL_SIDE = 3.0  # the box side for which TensoRF's density constants were chosen (nerf_synthetic: -1.5 .. 1.5)
 GRID_RATE, NETWORK_RATE = 0.03, 4e-3  # Adam's, at the start
-SPARSITY = 4e-5  # weight of the L1 term
+SPARSITY, SMOOTHNESS = 4e-5, 1e-2  # weights of the L1 and the total variation term
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,11 @@ class TensoRF(TrainableField):
         return [ParameterGroup(grids, GRID_RATE), ParameterGroup(networks, NETWORK_RATE)]
 
     def regularisation(self) -> Float[Tensor, ""]:
-        """The L1 term on the density components (TensoRF, section 4.2)."""
+        """The L1 term on the density components, and their planes' total variation (TensoRF, section 4.2)."""
         parts = [*self.density_planes, *self.density_lines]
-        return SPARSITY * torch.stack([p.abs().mean() for p in parts]).sum()
+        sparsity = torch.stack([p.abs().mean() for p in parts]).sum()
+        steps = [p.diff(dim=axis).square().mean() for p in self.density_planes for axis in (2, 3)]
+        return SPARSITY * sparsity + SMOOTHNESS * torch.stack(steps).sum()
 
     def describe(self) -> dict[str, object]:
         """All that `rebuild` needs, as JSON values."""

@@ -203,7 +203,7 @@ def _hull(cameras: Sequence[Camera], images: Sequence[np.ndarray], box: SceneBox
     if box.kind != "object" or any(image.shape[2] != 4 for image in images):
         return None
     with job.stage("Carving by transparency"):
-        found = visual_hull(cameras, [image[..., 3] for image in images], box)
+        found = visual_hull(cameras, [image[..., 3] for image in images], box, job.check)
     if found is None:
         job.log("Warning: the photos' transparency leaves nothing, or everything: it isn't used to find the object.")
     return found
