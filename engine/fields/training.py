@@ -32,7 +32,7 @@ from sa3d_blender.protocol.errors import Cancelled
 RIM_PX = 6  # around silhouettes that is drawn from as much as they are
 REPORTED_EVERY = 10  # steps
 MEASURED_SHARE = 0.02  # of the steps, between two looks at held-out views
-FLAT_SHARE, FLAT_DB = 0.2, 0.03  # stopped early where the last fifth of all steps gained less than this
+FLAT_SHARE, FLAT_DB = 0.25, 0.0  # stopped early where the last quarter of all steps gained no more than this
 NEVER_BEFORE = 0.5  # of the steps
 SECONDS_BETWEEN_PREVIEWS = 5.0
 

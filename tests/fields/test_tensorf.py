@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.fields.encoding import fourier
-from engine.fields.tensorf import SPARSITY, TensoRF, TensoRFSettings
+from engine.fields.tensorf import SMOOTHNESS, SPARSITY, TensoRF, TensoRFSettings
 from engine.fields.vm import MATRIX_AXES, VECTOR_AXIS
 
 
@@ -121,7 +121,9 @@ def test_behind_a_bounded_scene_is_white_behind_the_world_a_sky(make_field):
 
 
 def test_regularisation_is_the_mean_absolute_value_of_the_density_components():
-    model = TensoRF(torch.tensor([[-1.0] * 3, [1.0] * 3]), (8, 8, 8), TensoRFSettings(density_ranks=(2, 2, 2)))
+    model = TensoRF(
+        torch.tensor([[-1.0] * 3, [1.0] * 3]), (8, 8, 8), TensoRFSettings(density_ranks=(2, 2, 2), unbounded=False)
+    )
     with torch.no_grad():
         for i, part in enumerate([*model.density_planes, *model.density_lines]):
             part.fill_((-1) ** i * (i + 1.0))
@@ -133,3 +135,16 @@ def test_fourier_features_are_the_value_then_its_sines_and_cosines():
     expected = torch.cat([x, x.sin(), (2 * x).sin(), x.cos(), (2 * x).cos()], -1)
     torch.testing.assert_close(fourier(x, 2), expected)
     assert fourier(x, 0) is x
+
+
+def test_in_unbounded_scenes_steps_from_node_to_node_cost_too():
+    """Squares of differences, their mean along each axis of each plane."""
+    model = TensoRF(torch.tensor([[-1.0] * 3, [1.0] * 3]), (8, 8, 8), TensoRFSettings(density_ranks=(2, 2, 2)))
+    with torch.no_grad():
+        for part in [*model.density_planes, *model.density_lines]:
+            part.fill_(1.0)
+        even = model.regularisation().item()
+        model.density_planes[1][..., 4:] = 3.0  # a step of 2 once along 7 of an axis
+        stepped = model.regularisation().item()
+    assert even == pytest.approx(6 * SPARSITY)
+    assert stepped - even == pytest.approx(SMOOTHNESS * 4 / 7 + SPARSITY * 1.0, rel=1e-4)
