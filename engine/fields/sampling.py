@@ -55,12 +55,14 @@ def stretch_of_rays(
         t_near = enter.clamp_min(near)
         return Stretch(torch.where(hits, t_near, near), torch.where(hits, leave, near), 0.0)
     # Nothing is looked for between a camera outside the box and the box: matter there is a floater. A ray past the box
-    # starts where it comes closest to the centre.
+    # starts where it comes closest to the centre, and so does one that meets it later than that at a corner: else what
+    # the shell holds before the corner would be missing in a thin line.
     centre = space.aabb.mean(0)
     closest = ((centre - rays_o) * rays_d).sum(-1) / rays_d.square().sum(-1)
     reach = (space.aabb[1] - space.aabb[0]).amax() / 2
     past = torch.maximum(closest, reach)
-    return Stretch(torch.where(hits, enter.clamp_min(near), past * 0.9), torch.where(hits, leave, past), FAR_SHARE)
+    begin = torch.where(hits, torch.minimum(enter, past * 0.9).clamp_min(near), past * 0.9)
+    return Stretch(begin, torch.where(hits, leave, past), FAR_SHARE)
 
 
 @dataclass(frozen=True)

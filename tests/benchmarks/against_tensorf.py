@@ -206,9 +206,12 @@ def ours(capture: Capture, given: argparse.Namespace) -> Run:
 def theirs(capture: Capture, given: argparse.Namespace, options: list[str], outside: dict[str, str]) -> Run:
     """Runs the authors' train.py until the PSNR is reached, with the environment variables from ``outside``."""
     from engine.fields.curve import CurvePoint
-    from engine.fields.heldout import WATCHED_PIXELS
+    from engine.fields.heldout import WATCHED_PIXELS, WATCHED_VIEWS
 
     views = [str(view.image_path) for view in capture.views if view.split == "test"]
+    views = [
+        views[i] for i in sorted({round(i) for i in np.linspace(0, len(views) - 1, min(WATCHED_VIEWS, len(views)))})
+    ]
     run = Run()
     with tempfile.TemporaryDirectory() as made:
         told = {"views": views, "watched": WATCHED_PIXELS, "seed": SEED, "threads": given.threads}

@@ -193,3 +193,13 @@ def test_they_also_look_behind_a_slab_that_the_coarse_grid_takes_for_opaque(slab
     alone, behind = slab_grid((0.49, 0.51), nodes=nodes), slab_grid((0.49, 0.51), (-0.55, -0.45), nodes=nodes)
     counts = [int(((edges_in(g, fine=128) + 0.5).abs() < 0.15).sum(-1).min()) for g in (alone, behind)]
     assert counts[1] > counts[0]
+
+
+def test_rays_that_graze_the_box_start_where_their_neighbours_do():
+    """A fan of rays over the box's edge: no jump of the start from one that just meets it to one that just misses it."""
+    space = Contraction(torch.tensor([[-1.0] * 3, [1.0] * 3]), 0.25)
+    angles = torch.linspace(-0.9, 0.9, 4001)
+    rays_d = torch.stack([angles.sin(), torch.full_like(angles, 0.1), -angles.cos()], -1)
+    rays_o = torch.tensor([[1.5, 0.2, 3.0]]).expand_as(rays_d)
+    near = stretch_of_rays(space, rays_o, rays_d, 1e-3).near
+    assert float(near.diff().abs().max()) < 0.02
