@@ -22,7 +22,7 @@ from engine.fields.volume import DensityVolume
 
 NOMINAL_SIDE = 3.0  # the box side for which TensoRF's density constants were chosen (nerf_synthetic: -1.5 .. 1.5)
 GRID_RATE, NETWORK_RATE = 0.03, 4e-3  # Adam's, at the start
-SPARSITY, SMOOTHNESS = 4e-5, 1e-2  # weights of the L1 and the total variation term
+SPARSITY, SMOOTHNESS = 4e-5, 3e-3  # weights of the L1 and the total variation term
 
 
 @dataclass(frozen=True)

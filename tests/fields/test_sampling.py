@@ -196,7 +196,7 @@ def test_they_also_look_behind_a_slab_that_the_coarse_grid_takes_for_opaque(slab
 
 
 def test_rays_that_graze_the_box_start_where_their_neighbours_do():
-    """A fan of rays over the box's edge: no jump of the start from one that just meets it to one that just misses it."""
+    """A fan of rays over the box's edge: no jump from one that just meets it to one that just misses it."""
     space = Contraction(torch.tensor([[-1.0] * 3, [1.0] * 3]), 0.25)
     angles = torch.linspace(-0.9, 0.9, 4001)
     rays_d = torch.stack([angles.sin(), torch.full_like(angles, 0.1), -angles.cos()], -1)
