@@ -129,17 +129,15 @@ class TensoRF(TrainableField):
         return [ParameterGroup(grids, GRID_RATE), ParameterGroup(networks, NETWORK_RATE)]
 
     def regularisation(self) -> Float[Tensor, ""]:
-        """The L1 term on the density components; in unbounded scenes their planes' total variation, too (section 4.2).
+        """The L1 term on the density components, and their planes' total variation (TensoRF, section 4.2).
 
-        It takes the bumps off plain surfaces such as table tops, which photos from above don't tell from flat ones, but
-        costs an object alone its thin parts.
+        The latter takes the bumps off plain surfaces such as table tops, which photos from above don't tell from flat
+        ones, and keeps long trainings from inventing what held-out views don't show.
         """
         parts = [*self.density_planes, *self.density_lines]
-        sparsity = SPARSITY * torch.stack([p.abs().mean() for p in parts]).sum()
-        if not self.settings.unbounded:
-            return sparsity
+        sparsity = torch.stack([p.abs().mean() for p in parts]).sum()
         steps = [p.diff(dim=axis).square().mean() for p in self.density_planes for axis in (2, 3)]
-        return sparsity + SMOOTHNESS * torch.stack(steps).sum()
+        return SPARSITY * sparsity + SMOOTHNESS * torch.stack(steps).sum()
 
     def describe(self) -> dict[str, object]:
         """All that `rebuild` needs, as JSON values."""

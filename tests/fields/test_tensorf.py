@@ -121,9 +121,7 @@ def test_behind_a_bounded_scene_is_white_behind_the_world_a_sky(make_field):
 
 
 def test_regularisation_is_the_mean_absolute_value_of_the_density_components():
-    model = TensoRF(
-        torch.tensor([[-1.0] * 3, [1.0] * 3]), (8, 8, 8), TensoRFSettings(density_ranks=(2, 2, 2), unbounded=False)
-    )
+    model = TensoRF(torch.tensor([[-1.0] * 3, [1.0] * 3]), (8, 8, 8), TensoRFSettings(density_ranks=(2, 2, 2)))
     with torch.no_grad():
         for i, part in enumerate([*model.density_planes, *model.density_lines]):
             part.fill_((-1) ** i * (i + 1.0))
@@ -137,7 +135,7 @@ def test_fourier_features_are_the_value_then_its_sines_and_cosines():
     assert fourier(x, 0) is x
 
 
-def test_in_unbounded_scenes_steps_from_node_to_node_cost_too():
+def test_steps_from_node_to_node_cost_too():
     """Squares of differences, their mean along each axis of each plane."""
     model = TensoRF(torch.tensor([[-1.0] * 3, [1.0] * 3]), (8, 8, 8), TensoRFSettings(density_ranks=(2, 2, 2)))
     with torch.no_grad():
