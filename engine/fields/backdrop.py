@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engine.fields.encoding import fourier, fourier_size
+from engine.fields.shading import colour_network
 
 DIRECTION_FREQUENCIES = 4
 ORIGIN_FREQUENCIES = 1
@@ -24,9 +25,7 @@ class Backdrop(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         width = fourier_size(3, DIRECTION_FREQUENCIES) + fourier_size(3, ORIGIN_FREQUENCIES)
-        self.network = nn.Sequential(
-            nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 3)
-        )
+        self.network = colour_network(width, HIDDEN)
 
     def forward(self, origins_unit: Float[Tensor, "r 3"], viewdirs: Float[Tensor, "r 3"]) -> Float[Tensor, "r 3"]:
         """Colours of rays."""

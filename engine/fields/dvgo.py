@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from engine.fields.base import ParameterGroup, TrainableField
 from engine.fields.encoding import fourier, fourier_size
-from engine.fields.volume import DensityVolume, trilinear
+from engine.fields.shading import colour_network
+from engine.fields.volume import DensityVolume, interpolated_rows, trilinear
 
 # Adam's, at the start. A density has to rise by some 7 before it stops light, in 1500 steps rather than DVGO's 20000,
 # of which few meet a given node: at DVGO's own 0.1 the first hundreds of steps leave it transparent.
@@ -67,13 +68,7 @@ class DVGO(TrainableField):
         super().__init__(aabb, s.unbounded, resolution)
         self.density_grid = nn.Parameter(torch.zeros(resolution))
         self.feature_grid = nn.Parameter(torch.zeros(*resolution, s.feature_dim))
-        self.shading = nn.Sequential(
-            nn.Linear(s.feature_dim + fourier_size(3, s.view_frequencies), s.hidden_dim),
-            nn.ReLU(),
-            nn.Linear(s.hidden_dim, s.hidden_dim),
-            nn.ReLU(),
-            nn.Linear(s.hidden_dim, 3),
-        )
+        self.shading = colour_network(s.feature_dim + fourier_size(3, s.view_frequencies), s.hidden_dim)
 
     @property
     def distance_scale(self) -> float:
@@ -131,30 +126,3 @@ class DVGO(TrainableField):
         """The (untrained) field of a description."""
         x, y, z = (int(n) for n in description["resolution"])
         return DVGO(torch.tensor(description["aabb"]), (x, y, z), DVGOSettings(**description["settings"]))
-
-
-def interpolated_rows(values: Float[Tensor, "x y z c"], unit: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
-    """What `trilinear` gives, for grids with their channels last.
-
-    One weighted sum of eight rows a point. With a dozen channels it takes less than half of `trilinear`'s time, most of
-    which goes into filling one gradient of the whole grid for each thread.
-    """
-    at, weights = _surrounding_nodes(unit, values.shape[:3])
-    return F.embedding_bag(at, values.view(-1, values.shape[-1]), mode="sum", per_sample_weights=weights)
-
-
-def _surrounding_nodes(
-    unit: Float[Tensor, "n 3"], resolution: tuple[int, ...]
-) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
-    """The flat indices of the nodes around points of the unit cube, and their trilinear weights; clamped to it."""
-    at, weights = None, None
-    for axis, n in enumerate(resolution):
-        place = ((unit[:, axis] + 1) * ((n - 1) / 2)).clamp(0, n - 1)
-        low = place.long().clamp_max(n - 2)
-        part = place - low
-        ends = torch.stack([low, low + 1], -1)  # [N, 2]
-        shares = torch.stack([1 - part, part], -1)  # [N, 2]
-        at = ends if at is None else (at[:, :, None] * n + ends[:, None]).flatten(1)
-        weights = shares if weights is None else (weights[:, :, None] * shares[:, None]).flatten(1)
-    assert at is not None and weights is not None
-    return at, weights

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from engine.fields.base import ParameterGroup, TrainableField
 from engine.fields.encoding import fourier, fourier_size
+from engine.fields.shading import colour_network
 from engine.fields.vm import MATRIX_AXES, VECTOR_AXIS, vm_products
 from engine.fields.volume import DensityVolume
 
@@ -60,13 +61,7 @@ class TensoRF(TrainableField):
         self.appearance_planes, self.appearance_lines = self._components(s.appearance_ranks, 0.1)
         self.basis = nn.Linear(sum(s.appearance_ranks), s.feature_dim, bias=False)
         known = fourier_size(s.feature_dim, s.feature_frequencies) + fourier_size(3, s.view_frequencies)
-        self.shading = nn.Sequential(
-            nn.Linear(known, s.hidden_dim),
-            nn.ReLU(),
-            nn.Linear(s.hidden_dim, s.hidden_dim),
-            nn.ReLU(),
-            nn.Linear(s.hidden_dim, 3),
-        )
+        self.shading = colour_network(known, s.hidden_dim)
 
     def _components(self, ranks: Sequence[int], spread: float) -> tuple[nn.ParameterList, nn.ParameterList]:
         n = self.resolution

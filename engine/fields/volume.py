@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.fields.contraction import Contraction
@@ -24,6 +24,33 @@ def trilinear(values: Float[Tensor, "k x y z"], unit: Float[Tensor, "n 3"]) -> F
     grid = F.pad(unit.flip(-1), (0, 0, 0, -count % parts)).view(parts, -1, 1, 1, 3)
     found = F.grid_sample(values.expand(parts, -1, -1, -1, -1), grid, align_corners=True, padding_mode="border")
     return found.transpose(0, 1).reshape(len(values), -1)[:, :count]
+
+
+def interpolated_rows(values: Float[Tensor, "x y z c"], unit: Float[Tensor, "n 3"]) -> Float[Tensor, "n c"]:
+    """What `trilinear` gives, for grids with their channels last.
+
+    One weighted sum of eight rows a point. With a dozen channels it takes less than half of `trilinear`'s time, most of
+    which goes into filling one gradient of the whole grid for each thread.
+    """
+    at, weights = _surrounding_nodes(unit, values.shape[:3])
+    return F.embedding_bag(at, values.view(-1, values.shape[-1]), mode="sum", per_sample_weights=weights)
+
+
+def _surrounding_nodes(
+    unit: Float[Tensor, "n 3"], resolution: tuple[int, ...]
+) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
+    """The flat indices of the nodes around points of the unit cube, and their trilinear weights; clamped to it."""
+    at, weights = None, None
+    for axis, n in enumerate(resolution):
+        place = ((unit[:, axis] + 1) * ((n - 1) / 2)).clamp(0, n - 1)
+        low = place.long().clamp_max(n - 2)
+        part = place - low
+        ends = torch.stack([low, low + 1], -1)  # [N, 2]
+        shares = torch.stack([1 - part, part], -1)  # [N, 2]
+        at = ends if at is None else (at[:, :, None] * n + ends[:, None]).flatten(1)
+        weights = shares if weights is None else (weights[:, :, None] * shares[:, None]).flatten(1)
+    assert at is not None and weights is not None
+    return at, weights
 
 
 @dataclass(frozen=True)

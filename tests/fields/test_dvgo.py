@@ -14,11 +14,11 @@ from tiny_capture import TinyCapture
 from engine.captures.bounds import SceneBox
 from engine.captures.load import load_capture
 from engine.fields.checkpoint import load_field, save_field
-from engine.fields.dvgo import DVGO, DVGOSettings, interpolated_rows
+from engine.fields.dvgo import DVGO, DVGOSettings
 from engine.fields.kinds import KINDS, kind_of
 from engine.fields.settings import PRESETS, TrainingSettings
 from engine.fields.training import train_field
-from engine.fields.volume import trilinear
+from engine.fields.volume import interpolated_rows, trilinear
 from engine.progress import Job
 from engine.workspace import working_photo
 
