@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 MISFIT_DB, MISFIT_SPREADS = 5.0, 6.0  # below the median PSNR of all photos: both, in dB and in usual deviations
+FITS_DB = 22.0  # a photo that is predicted so well shows the scene from where it says, however well the others fit
 USUAL = 1.4826  # times the median absolute deviation is the standard deviation of a normal distribution
 MOST_SHARE = 0.15  # of the photos: where more don't fit, the capture or the field is at fault
 LOOK_AT = (0.1, 0.2, 0.35, 0.5)  # shares of the steps after which photos are compared
@@ -47,7 +48,7 @@ class Misfits:
         values = -10 * np.log10(np.maximum(mse, 1e-10))
         middle = np.median(values[seen])
         spread = USUAL * float(np.median(np.abs(values[seen] - middle)))
-        bad = seen & (values < middle - max(MISFIT_DB, MISFIT_SPREADS * spread))
+        bad = seen & (values < min(middle - max(MISFIT_DB, MISFIT_SPREADS * spread), FITS_DB))
         if not bad.any() or bad.sum() + int(self.left_out.sum()) > max(1, int(MOST_SHARE * len(bad))):
             return {}
         self.left_out |= torch.from_numpy(bad).to(self.left_out.device)

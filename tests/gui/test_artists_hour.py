@@ -162,6 +162,8 @@ def train(window: Window) -> dict[str, float]:
     until(window, 'jobs.running() and jobs.running().stage == "Training field" and jobs.running().fraction > 0', 60)
     gap = longest_gap(window, 15)
     assert gap < patience(0.2)
+    until(window, "jobs.running() and jobs.running().training and len(jobs.running().training.curve) > 2", 300)
+    window.picture("hour-04-training-preview")
     until(window, 'jobs.all_jobs()[-1].state in ("done", "failed")', 1200)
     assert window.py(f"{ADDON}answer = [jobs.all_jobs()[-1].state, jobs.all_jobs()[-1].what]") == ["done", ""]
     return {"cancelled in": stopped, "longest gap while training": gap, "trained in": time.monotonic() - began}
