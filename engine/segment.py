@@ -206,7 +206,7 @@ def object_report(
         "settings": json.loads(json.dumps(asdict(request), default=str)) | {"seed": options.seed},
         "device": describe(pick_device(options.device)),
         "field": {
-            "kind": "tensorf",
+            "kind": workspace.trained.model.kind,
             "quality": workspace.trained.quality,
             "heldout_psnr_db": workspace.trained.mean_heldout_psnr_db,
             "voxels": workspace.voxels.count,
