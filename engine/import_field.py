@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.cache import Cache
+from engine.cache import Cache, storage_errors
 from engine.captures.bounds import SceneBox, scene_box
 from engine.captures.capture import Capture
 from engine.captures.images import photo_key
@@ -79,7 +79,8 @@ def import_field(
     box = SceneBox(model.aabb.cpu().numpy().astype(np.float64), "object")
     field = TrainedField(model, build_grid(model, settings.occupancy_side), box, settings, IMPORTED_AS)
     field = _measured(field, model.white, capture, job)
-    folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     save_field(field, folder, key)
     where = f"`--field {folder}`" if out is not None else f"`--quality {IMPORTED_AS}`"
     job.log(f"Segment with {where} to use it.")

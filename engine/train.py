@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from engine.cache import Cache
+from engine.cache import Cache, remove_leftovers, storage_errors
 from engine.captures.bounds import scene_box
 from engine.captures.capture import Camera, Capture, View
 from engine.captures.images import photo_key
 from engine.devices import describe, pick_device
-from engine.fields.checkpoint import TENSORS, has_field, load_field, save_field
+from engine.fields.checkpoint import TENSORS, has_field, load_field, refuse_another_captures, save_field, write_meaning
 from engine.fields.cost import available_bytes, needed_bytes, refuse_without_memory
-from engine.fields.heldout import HeldOut, heldout_psnr_db
-from engine.fields.kinds import kind_of
+from engine.fields.heldout import HeldOut, heldout_psnr_db, spread_numbers
+from engine.fields.kinds import IMPORTED, kind_of
 from engine.fields.resume import Keeper
 from engine.fields.settings import TrainingSettings
 from engine.fields.training import TrainedField, train_field
@@ -93,20 +94,55 @@ def train(
     folder = out if out is not None else cache.folder("fields", field_key)
     if out is not None:
         cache.folder("fields", field_key)  # fails early where the cache can't be written
-        folder.mkdir(parents=True, exist_ok=True)
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(folder)
     if has_field(folder) and not again:
-        found = load_field(folder, device, key)
-        # one with better poses serves as well
-        fits = settings in (found.settings, replace(found.settings, refine_poses=False))
-        if fits or (out is not None and not refine_poses):
-            job.log(f"Using the field in {folder} (held-out PSNR {found.mean_heldout_psnr_db:.1f} dB).")
+        found = _found(folder, device, key, job)
+        if found is not None and _serves(found, settings, quality, kind, out):
+            psnr = found.mean_heldout_psnr_db
+            told = "no held-out PSNR" if math.isnan(psnr) else f"held-out PSNR {psnr:.1f} dB"
+            job.log(f"Using the field in {folder} ({told}).")
             return Trained(found, folder, _content_key(folder), True)
     fingerprint = hashlib.sha256(f"{key}|{kind}|{options.seed}|{asdict(settings)}".encode()).hexdigest()
     keeper = Keeper(folder, fingerprint, job.log)
-    trained = _train(capture, settings, quality, kind, options, device, job, keeper)
-    save_field(trained, folder, key)
-    keeper.forget()
+
+    def keep(trained: TrainedField) -> None:
+        save_field(trained, folder, key)
+        keeper.forget()
+
+    trained = _train(capture, settings, quality, kind, options, device, job, keeper, keep)
+    write_meaning(trained, folder, key)
     return Trained(trained, folder, _content_key(folder), False)
+
+
+def _found(folder: Path, device: torch.device, key: str, job: Job) -> TrainedField | None:
+    """The field in a folder; None, with a warning, where it can't be read. Raises FieldError where it is another's."""
+    try:
+        found = load_field(folder, device)
+    except FieldError as error:
+        job.log(f"Warning: {error.what} A new one is trained.")
+        return None
+    refuse_another_captures(folder, key)
+    return found
+
+
+def _serves(found: TrainedField, settings: TrainingSettings, quality: str, kind: str, out: Path | None) -> bool:
+    """Whether a field that is there is as good as the one that was asked for.
+
+    Raises:
+        FieldError: the one in the folder that the user named is another kind's or quality's.
+    """
+    if found.model.kind in IMPORTED:  # nobody could train it again
+        return True
+    if out is not None and (found.model.kind, found.quality) != (kind, quality):
+        raise FieldError(
+            f"There is a field in {out} already, {kind_of(found.model.kind).label} of quality '{found.quality}'.",
+            "Add --again to replace it, or give another --out.",
+        )
+    # one with better poses serves as well
+    fits = settings in (found.settings, replace(found.settings, refine_poses=False))
+    return fits or (out is not None and not settings.refine_poses)
 
 
 def _content_key(folder: Path) -> str:
@@ -122,10 +158,14 @@ def _train(
     device: torch.device,
     job: Job,
     keeper: Keeper,
+    keep: Callable[[TrainedField], None],
 ) -> TrainedField:
+    """Trains, hands the field to ``keep``, and measures how well it predicts held-out views: what is lost by cancelling
+    then is the measure alone."""
     training, others = split_views(capture)
+    others = [others[i] for i in spread_numbers(len(others), MOST_HELD_OUT)]
     box = scene_box(capture)
-    refuse_without_memory(needed_bytes([*training, *others], box, settings, kind), available_bytes())
+    refuse_without_memory(needed_bytes([*training, *others], box, settings, kind), available_bytes(device))
     with job.stage("Reading photos", len(training) + len(others)) as stage:
         cameras, images = _photos(training, settings, stage)
         heldout = HeldOut([view.name for view in others], *_photos(others, settings, stage))
@@ -135,9 +175,10 @@ def _train(
     )
     names = [view.name for view in training]
     trained = train_field(cameras, images, box, settings, device, job, options.seed, kind, heldout, keeper, names)
-    picked = heldout.some(MOST_HELD_OUT)
-    found = heldout_psnr_db(trained.model, trained.grid, settings.rendering, picked, job)
-    trained = replace(trained, quality=quality, heldout_psnr_db=found)
+    trained = replace(trained, quality=quality)
+    keep(trained)
+    found = heldout_psnr_db(trained.model, trained.grid, settings.rendering, heldout, job)
+    trained = replace(trained, heldout_psnr_db=found)
     if found:
         job.log(f"Held-out PSNR: {trained.mean_heldout_psnr_db:.2f} dB over {len(found)} views.")
     return trained

@@ -66,7 +66,7 @@ def steady(positions: np.ndarray) -> np.ndarray:
 def scene_box(capture: Capture) -> SceneBox:
     """The region of interest from the cameras alone.
 
-    * Photos with alpha (``nerf_synthetic``): a cube around the point all cameras look at, or the known one.
+    * Photos with alpha of ``nerf_synthetic``: the known cube.
     * Viewing directions within ``FORWARD_ANGLE`` of their mean: the box around what the cameras see between the
     near and far
       distances, cut at three times the near distance where far is much farther (the rest is left to the contraction).
@@ -90,12 +90,12 @@ def scene_box(capture: Capture) -> SceneBox:
     if capture.has_alpha and capture.format == "nerf_synthetic":
         return SceneBox(np.array([[-SYNTHETIC_SIDE] * 3, [SYNTHETIC_SIDE] * 3]), "object")
     if length > 0.5 and float(np.percentile(angles, 97)) < FORWARD_ANGLE:
-        return _forward_box(capture, positions)
+        return _forward_box(capture, positions, kind="object" if capture.has_alpha else "forward")
     centre = attention_point(positions, forwards)
     if np.mean(((centre - positions) * forwards).sum(1) > 0) < 0.5:
         low, high = positions.min(0), positions.max(0)
         margin = float((high - low).max())
-        return SceneBox(np.stack([low - margin, high + margin]), "inward")
+        return SceneBox(np.stack([low - margin, high + margin]), "object" if capture.has_alpha else "inward")
     distance = np.linalg.norm(positions - centre, axis=1)
     spans = [max(v.camera.width / v.camera.fl_x, v.camera.height / v.camera.fl_y) / 2 for v in capture.views]
     half = min(
@@ -108,7 +108,7 @@ def scene_box(capture: Capture) -> SceneBox:
     return SceneBox(np.stack([centre - half, centre + half]), "object" if capture.has_alpha else "inward")
 
 
-def _forward_box(capture: Capture, positions: np.ndarray) -> SceneBox:
+def _forward_box(capture: Capture, positions: np.ndarray, kind: Literal["object", "forward"]) -> SceneBox:
     """Around the frusta between near and far; without those, between one half and two times the cameras' distance."""
     corners = []
     bounds = [v.near_far for v in capture.views if v.near_far is not None]
@@ -130,4 +130,4 @@ def _forward_box(capture: Capture, positions: np.ndarray) -> SceneBox:
                 corners.append(c.world_from_camera[:3, :3] @ local + c.position)
     found = np.array(corners)
     # Single cameras that look aside should not stretch the box: the outer twentieth of the corners doesn't count.
-    return SceneBox(np.stack([np.percentile(found, 5, axis=0), np.percentile(found, 95, axis=0)]), "forward")
+    return SceneBox(np.stack([np.percentile(found, 5, axis=0), np.percentile(found, 95, axis=0)]), kind)

@@ -63,6 +63,7 @@ class View:
     ``name`` is the photo's path inside the capture, with forward slashes and suffix ("images/000.png"
     in a transforms.json). ``stem`` is the name under which results of this view are
     written; it is unique in the capture. ``split`` is "train", "val" or "test" where the format says so.
+    ``opaque``: the opacity that its file may hold means nothing.
     """
 
     name: str
@@ -71,6 +72,7 @@ class View:
     camera: Camera
     split: str = "train"
     near_far: tuple[float, float] | None = None
+    opaque: bool = False
 
 
 @dataclass(frozen=True)

@@ -76,19 +76,21 @@ def _carved(
     votes = np.zeros(len(points), np.int32)
     picks = np.unique(np.linspace(0, len(cameras) - 1, min(most, len(cameras))).round().astype(int))
     liars = max(1, int(LIARS_SHARE * len(picks))) if len(picks) >= LIARS_FROM else 0
-    centre = aabb.mean(0)
+    half_diagonal = np.sqrt(3) / 2 * cell
     # photos far apart first: they carve most, and what is gone costs nothing in the rest
     for i in picks[np.argsort(np.arange(len(picks)) * 7 % max(1, len(picks)), kind="stable")]:
         check()
         camera, alpha = cameras[i], alphas[i]
-        away = max(float(np.linalg.norm(centre - camera.position)), cell)
-        spread = int(np.ceil(cell * max(camera.fl_x, camera.fl_y) / away))  # a cell's half diagonal and more, in pixels
-        filled = maximum_filter(alpha, size=2 * spread + 1) > 0
         at, depth = project(camera, points[alive])
         with np.errstate(invalid="ignore"):
             inside = (at >= 0).all(1) & (at[:, 0] < camera.width) & (at[:, 1] < camera.height) & (depth > 0)
         column, row = at[inside].astype(np.int64).T
-        votes[alive[inside]] += ~filled[row, column]
+        # half a cell's diagonal, in pixels, at each place's own depth
+        wide = np.ceil(half_diagonal * max(camera.fl_x, camera.fl_y) / np.maximum(depth[inside], cell)).astype(np.int64)
+        for spread in np.unique(wide):
+            here = wide == spread
+            filled = maximum_filter(alpha, size=2 * int(spread) + 1) > 0
+            votes[alive[inside][here]] += ~filled[row[here], column[here]]
         alive = alive[votes[alive] <= liars]
         if len(alive) == 0:
             break

@@ -57,7 +57,8 @@ def photo_header(path: Path) -> PhotoHeader:
 
 
 def read_rgb(view: View, size: tuple[int, int] | None = None) -> np.ndarray:
-    """The photo of ``view``, float32 [H, W, 3], or [H, W, 4] with opacity where the photo carries it; in [0, 1].
+    """The photo of ``view``, float32 [H, W, 3], or [H, W, 4] with opacity where the photo carries it (and
+    its view isn't ``opaque``); in [0, 1].
 
     Colours are as stored (sRGB for usual photos), never multiplied by opacity. ``size`` is (width, height): shrinking
     averages over areas (box filter), enlarging is bilinear; colours are weighted by opacity meanwhile, so that what
@@ -87,6 +88,8 @@ def read_rgb(view: View, size: tuple[int, int] | None = None) -> np.ndarray:
             NotImplementedError,
         ) as error:
             raise CaptureError(f"The photo {path.name} is damaged: {_first_line(error)}.", _REPLACE) from error
+    if view.opaque:
+        pixels = pixels[..., :3]
     return pixels if size is None or size == stored else _resampled(pixels, size)
 
 

@@ -11,7 +11,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -279,4 +279,5 @@ def assemble(
     if 0 < with_alpha < len(drafts):
         told.append(f"Only {with_alpha} of {len(drafts)} photos carry opacity, so it is ignored.")
     has_alpha = with_alpha == len(drafts) and photos_see_through(views)
+    views = views if has_alpha else tuple(replace(view, opaque=True) for view in views)
     return Capture(root, format, views, tuple(told), has_alpha, dict(extra or {}))

@@ -26,6 +26,7 @@ from engine.evaluation.field_pictures import side_by_side
 from engine.evaluation.field_quality import lpips_distance, quality
 from engine.evaluation.segmenter_pictures import save_picture
 from engine.fields.curve import CurvePoint
+from engine.fields.heldout import spread_numbers
 from engine.fields.kinds import KINDS
 from engine.fields.rendering import RenderedView, render_view
 from engine.fields.settings import Sampling, TrainingSettings
@@ -156,8 +157,7 @@ def measure(run: FieldRun, job: Job) -> Outcome:
 
 def spread(views: Sequence[View], most: int | None) -> list[View]:
     """At most that many of the views, spread evenly; None: all."""
-    count = len(views) if most is None else min(most, len(views))
-    return [views[i] for i in sorted({round(i) for i in np.linspace(0, len(views) - 1, count)})]
+    return [views[i] for i in spread_numbers(len(views), len(views) if most is None else most)]
 
 
 def _rendered(trained: TrainedField, view: View) -> tuple[np.ndarray, RenderedView, float]:

@@ -32,9 +32,14 @@ def save_field(trained: TrainedField, folder: Path, capture_key: str) -> None:
         StorageError: the disk is full or the folder can't be written.
     """
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in trained.model.state_dict().items()}
-    (folder / MEANING).unlink(missing_ok=True)
     with atomic_file(folder / TENSORS) as temporary:
         save_file(state, temporary)
+        (folder / MEANING).unlink(missing_ok=True)  # only now that the new tensors are sure to have room
+    write_meaning(trained, folder, capture_key)
+
+
+def write_meaning(trained: TrainedField, folder: Path, capture_key: str) -> None:
+    """Writes (anew) what the numbers of a saved field mean, and how good it is. Raises as `save_field`."""
     meaning = {
         "format": FORMAT,
         "version": __version__,
@@ -57,6 +62,17 @@ def has_field(folder: Path) -> bool:
     return (folder / MEANING).is_file() and (folder / TENSORS).is_file()
 
 
+def refuse_another_captures(folder: Path, capture_key: str) -> None:
+    """Raises FieldError where the field in a folder, which must be a whole one, was trained on another capture."""
+    meaning = json.loads((folder / MEANING).read_text(encoding="utf-8"))
+    _refuse_another(folder, meaning["capture"], capture_key)
+
+
+def _refuse_another(folder: Path, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise FieldError(f"The field in {folder} was trained on another capture.", "Name the right one, or train.")
+
+
 def load_field(folder: Path, device: torch.device, capture_key: str | None = None) -> TrainedField:
     """Reads a field; with ``capture_key``, only one that was trained on that capture.
 
@@ -70,8 +86,8 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         meaning = json.loads((folder / MEANING).read_text(encoding="utf-8"))
         if meaning.get("format") != FORMAT:
             raise FieldError(f"The field in {folder} has format {meaning.get('format')!r}, not {FORMAT!r}.", again)
-        if capture_key is not None and meaning["capture"] != capture_key:
-            raise FieldError(f"The field in {folder} was trained on another capture.", "Name the right one, or train.")
+        if capture_key is not None:
+            _refuse_another(folder, meaning["capture"], capture_key)
         model = kind_of(meaning["kind"]).rebuild(meaning["model"])
         model.restore(load_file(folder / TENSORS))
         settings = dict(meaning["settings"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 SHELL = 0.25  # thickness in half sides: a fifth of the grid's nodes along an axis serve all that is far away
@@ -42,18 +42,6 @@ class Contraction:
         norm = local.abs().amax(-1, keepdim=True).clamp_min(1.0)
         return local * ((1 + self.shell - self.shell / norm) / norm / (1 + self.shell))
 
-    def lengths(self, points: Float[Tensor, "r edges 3"]) -> Float[Tensor, "r s"]:
-        """Lengths of the intervals between consecutive points of rays, after contraction and in world units.
-
-        In the region of interest these are the true lengths. In the shell they are those of the cells, which keeps the
-        rest of the world from becoming opaque at a touch: by true lengths the far intervals are so long that
-        the least density there stops all light, and training then paints tables onto the horizon.
-        """
-        if not self.unbounded:
-            return points.diff(dim=-2).norm(dim=-1)
-        half = (self.aabb[1] - self.aabb[0]) / 2 * (1 + self.shell)
-        return (self.to_unit(points) * half).diff(dim=-2).norm(dim=-1)
-
     def along(
         self, rays_o: Float[Tensor, "r 3"], rays_d: Float[Tensor, "r 3"], t: Float[Tensor, "r n"]
     ) -> Float[Tensor, "3 r n"]:
@@ -73,16 +61,18 @@ class Contraction:
     def cell_lengths(
         self, edges: Float[Tensor, "3 r edges"], rays_d: Float[Tensor, "r 3"], t: Float[Tensor, "r edges"]
     ) -> Float[Tensor, "r s"]:
-        """`lengths` of the intervals between distances ``t`` whose places in the cube, by `along`, are ``edges``."""
+        """Lengths of the intervals between distances ``t``, after contraction and in world units.
+
+        ``edges`` are their places in the cube, by `along`. In the region of interest these are the true lengths. In the
+        shell they are those of the cells, which keeps the rest of the world from becoming opaque at a touch: by true
+        lengths the far intervals are so long that the least density there stops all light, and training then paints
+        tables onto the horizon.
+        """
         if not self.unbounded:
             return t.diff(dim=-1) * rays_d.norm(dim=-1, keepdim=True)
         half = (self.aabb[1] - self.aabb[0]) / 2 * (1 + self.shell)
         x, y, z = (edges[axis].diff(dim=-1).mul_(half[axis]).square_() for axis in range(3))
         return x.add_(y).add_(z).sqrt_()
-
-    def inside(self, xyz: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n"]:
-        """Whether world points lie in the region of interest."""
-        return ((xyz >= self.aabb[0]) & (xyz <= self.aabb[1])).all(-1)
 
     def core(self, resolution: tuple[int, int, int]) -> tuple[tuple[slice, slice, slice], Float[Tensor, "2 3"]]:
         """The grid nodes that lie in the region of interest, and the world box from the first to the last of them."""

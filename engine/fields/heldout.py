@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,6 +32,11 @@ def on_white(image: Float[np.ndarray, "*n c"]) -> Float[np.ndarray, "*n 3"]:
     return image[..., :3] + (1 - image[..., 3:]) if image.shape[-1] == 4 else image
 
 
+def spread_numbers(count: int, most: int) -> list[int]:
+    """At most ``most`` of the numbers below ``count``, from the first to the last, evenly."""
+    return sorted({round(i) for i in np.linspace(0, count - 1, min(most, count))})
+
+
 @dataclass(frozen=True)
 class HeldOut:
     """Held-out views: names, cameras at the images' sizes, images float [H, W, 3 or 4] with alpha premultiplied."""
@@ -45,8 +50,9 @@ class HeldOut:
 
     def some(self, most: int) -> HeldOut:
         """At most that many of the views, spread evenly."""
-        picks = sorted({round(i) for i in np.linspace(0, len(self) - 1, min(most, len(self)))})
-        return HeldOut(*([each[i] for i in picks] for each in (self.names, self.cameras, self.images)))
+        picks = spread_numbers(len(self), most)
+        names, cameras, images = self.names, self.cameras, self.images
+        return HeldOut([names[i] for i in picks], [cameras[i] for i in picks], [images[i] for i in picks])
 
 
 class Watcher:
@@ -68,20 +74,25 @@ class Watcher:
             self._views.append((*camera_rays(camera, device, pixels), torch.from_numpy(truth).float().to(device)))
 
     @torch.no_grad()
-    def psnr_db(self, model: RadianceField, grid: OccupancyGrid, sampling: Sampling) -> float:
-        """Mean over the views of the PSNR of the watched pixels."""
+    def psnr_db(
+        self, model: RadianceField, grid: OccupancyGrid, sampling: Sampling, check: Callable[[], None] = lambda: None
+    ) -> float:
+        """Mean over the views of the PSNR of the watched pixels. ``check`` is called for each and may raise."""
         found = []
         for rays_o, rays_d, truth in self._views:
+            check()
             rgb = render_rays(model, grid, rays_o, rays_d, sampling).rgb.clamp(0, 1)
             found.append(psnr_db(float((rgb - truth).square().mean())))
         return float(np.mean(found))
 
-    def preview(self, model: RadianceField, grid: OccupancyGrid, sampling: Sampling) -> UInt8[np.ndarray, "h w 3"]:
-        """The first held-out view as the field renders it now, small."""
+    def preview(
+        self, model: RadianceField, grid: OccupancyGrid, sampling: Sampling, check: Callable[[], None] = lambda: None
+    ) -> UInt8[np.ndarray, "h w 3"]:
+        """The first held-out view as the field renders it now, small. ``check`` is called for each batch of rays."""
         camera = self.heldout.cameras[0]
         scale = min(1.0, PREVIEW_SIDE_PX / max(camera.width, camera.height))
         small = camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
-        rgb = render_view(model, grid, small, sampling).rgb
+        rgb = render_view(model, grid, small, sampling, check=check).rgb
         picture: np.ndarray = (rgb * 255 + 0.5).astype(np.uint8)
         return picture
 

@@ -24,14 +24,14 @@ class Misfits:
     """
 
     def __init__(self, views: int, device: torch.device) -> None:
-        self.errors = torch.zeros(views, dtype=torch.float64, device=device)
-        self.rays = torch.zeros(views, dtype=torch.float64, device=device)
+        self.errors = torch.zeros(views, device=device)  # float32: MPS has nothing finer, and a photo is
+        self.rays = torch.zeros(views, device=device)  # drawn from some hundred thousand times at most
         self.left_out = torch.zeros(views, dtype=torch.bool, device=device)
 
     def add(self, view: Int[Tensor, " r"], errors: Float[Tensor, " r"]) -> None:
         """Squared errors of rays of the photos ``view``."""
-        self.errors.index_add_(0, view, errors.double())
-        self.rays.index_add_(0, view, torch.ones_like(errors, dtype=torch.float64))
+        self.errors.index_add_(0, view, errors)
+        self.rays.index_add_(0, view, torch.ones_like(errors))
 
     def wanted(self, view: Int[Tensor, " r"]) -> Bool[Tensor, " r"]:
         """Which rays belong to photos that are not left out."""

@@ -135,6 +135,13 @@ class RadianceNetwork(TrainableField):
             features[tuple(nodes.t())] = self.density_head(self._trunk(nodes * (2 / last) - 1))[:, 0]
         return DensityVolume(features, self.space, self.settings.density_shift, self.distance_scale)
 
+    @property
+    def bytes_a_sample(self) -> int:
+        """Two passes (density, then colour) over all layers, and the encodings: measured a tenth more."""
+        encoded = fourier_size(3, self.settings.position_frequencies) + fourier_size(3, self.settings.view_frequencies)
+        layers = (self.size.depth + 1) * self.size.width + self.size.view_width
+        return 4 * 2 * (encoded + layers)
+
     def refine(self, resolution: tuple[int, int, int]) -> None:
         """Will be baked on a finer grid; the network stays."""
         self.resolution = resolution
@@ -172,6 +179,11 @@ class NeRF(RadianceNetwork):
     def proposal(self) -> RadianceNetwork:
         """The coarse network."""
         return self.coarse
+
+    @property
+    def bytes_a_sample(self) -> int:
+        """Of both networks, each of which is asked at samples of its own."""
+        return super().bytes_a_sample + self.coarse.bytes_a_sample
 
     def confine(self, inhabited: Bool[Tensor, "i j k"] | None) -> None:
         """Says where matter may be, to both networks."""

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.captures.capture import Camera
-from engine.captures.rays import camera_directions
+from engine.captures.rays import camera_directions, rays_distort_well, seen_pixels
 from sa3d_blender.protocol.errors import FieldError
 
 FOCUSED = 0.95  # of the rays, where some pixels matter more
@@ -35,7 +35,7 @@ class RayBatch:
 
 
 class PixelPool:
-    """All pixels of the training views; draws random batches of rays.
+    """All pixels of the training views through which rays go; draws random batches of rays.
 
     Photos stay 8-bit and ray directions are stored once per distinct lens, so that memory is about one
     byte a channel and pixel.
@@ -69,7 +69,8 @@ class PixelPool:
                     f"Photo {len(view_lens) + 1} of the training views holds pixels that are not a number.",
                     "Export that photo again as PNG or JPEG.",
                 )
-            lens = (camera.width, camera.height, camera.fl_x, camera.fl_y, camera.cx, camera.cy, camera.distortion)
+            size, focal = (camera.width, camera.height), (camera.fl_x, camera.fl_y)
+            lens = (camera.model, size, focal, camera.cx, camera.cy, camera.distortion)
             if lens not in lenses:
                 lenses[lens] = len(lenses)
                 directions.append(camera_directions(camera).reshape(-1, 3).astype(np.float32))
@@ -82,10 +83,11 @@ class PixelPool:
         self.directions = torch.from_numpy(np.concatenate(directions)).to(device)
         self.view_start = torch.tensor(offsets, device=device)
         self.lens_start = torch.tensor([lens_offsets[i] for i in view_lens], device=device)
-        self.focus: Tensor | None = None
-        if focus is not None and any(each.any() for each in focus):
-            chosen = np.flatnonzero(np.concatenate([each.reshape(-1) for each in focus]))
-            self.focus = torch.from_numpy(chosen).to(device)
+        # pixels that no ray of the lens meets show nothing of the scene
+        seen = None if all(map(rays_distort_well, cameras)) else [seen_pixels(camera) for camera in cameras]
+        if seen is not None and focus is not None:
+            focus = [wanted & there for wanted, there in zip(focus, seen, strict=True)]
+        self.seen, self.focus = _numbers(seen, device), _numbers(focus, device)
         self.poses = torch.tensor(np.stack([c.world_from_camera for c in cameras]), dtype=torch.float32, device=device)
 
     @property
@@ -98,7 +100,11 @@ class PixelPool:
 
     def draw(self, rays: int, generator: torch.Generator) -> RayBatch:
         """``rays`` random pixels of all views, with replacement."""
-        pixel = torch.randint(len(self), (rays,), generator=generator, device=self.device)
+        pixel = torch.randint(
+            len(self) if self.seen is None else len(self.seen), (rays,), generator=generator, device=self.device
+        )
+        if self.seen is not None:
+            pixel = self.seen[pixel]
         if self.focus is not None:
             focused = int(rays * FOCUSED)
             pick = torch.randint(len(self.focus), (focused,), generator=generator, device=self.device)
@@ -109,3 +115,10 @@ class PixelPool:
         rays_d = (pose[:, :3, :3] @ self.directions[self.lens_start[view] + inside][..., None])[..., 0]
         rgba = self.colours[pixel].float() / 255
         return RayBatch(pose[:, :3, 3], rays_d, rgba[:, :3], rgba[:, 3], view)
+
+
+def _numbers(chosen: Sequence[Bool[np.ndarray, "h w"]] | None, device: torch.device) -> Int[Tensor, " p"] | None:
+    """The numbers of the chosen pixels, counted through all views; None where none is chosen."""
+    if chosen is None or not any(each.any() for each in chosen):
+        return None
+    return torch.from_numpy(np.flatnonzero(np.concatenate([each.reshape(-1) for each in chosen]))).to(device)

@@ -6,6 +6,7 @@ reach far, which is what BARF's masked frequencies are for.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,22 @@ from engine.fields.base import ParameterGroup
 
 BEGIN = 0.2  # share of the steps after which poses are learned: before, there is nothing to go by
 RATE = 1e-3  # Adam's at the start: radians, and `MOVE_UNIT` of the scene's size
+LEAST_SQUARE = 1e-20  # of an angle: keeps its gradient finite at 0
 MOVE_UNIT = 0.05  # a turn of the camera and a move of it look much alike: moves are the slower ones
+
+
+def rotations(turns: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3 3"]:
+    """The rotation matrices of rotation vectors in radians (Rodrigues), smooth at 0.
+
+    Not `torch.linalg.matrix_exp`, which MPS lacks.
+    """
+    angle = (turns.square().sum(-1) + LEAST_SQUARE).sqrt()[:, None, None]
+    x, y, z = turns.unbind(-1)
+    nought = torch.zeros_like(x)
+    skew = torch.stack([nought, -z, y, z, nought, -x, -y, x, nought], -1).view(-1, 3, 3)
+    # sin(a) / a and (1 - cos(a)) / a^2, by the normalised sinc
+    first, second = torch.sinc(angle / math.pi), torch.sinc(angle / (2 * math.pi)).square() / 2
+    return torch.eye(3, device=turns.device) + first * skew + second * (skew @ skew)
 
 
 class PoseRefinement(nn.Module):
@@ -39,17 +55,14 @@ class PoseRefinement(nn.Module):
         """(rotations in the world, moves in world units); nothing for the first photo."""
         free = torch.ones_like(self.turns)
         free[0] = 0.0
-        x, y, z = (self.turns * free).unbind(-1)
-        nought = torch.zeros_like(x)
-        skew = torch.stack([nought, -z, y, z, nought, -x, -y, x, nought], -1).view(-1, 3, 3)
-        return torch.linalg.matrix_exp(skew), self.moves * free * self.size * MOVE_UNIT
+        return rotations(self.turns * free), self.moves * free * self.size * MOVE_UNIT
 
     def forward(
         self, view: Int[Tensor, " r"], rays_o: Float[Tensor, "r 3"], rays_d: Float[Tensor, "r 3"]
     ) -> tuple[Float[Tensor, "r 3"], Float[Tensor, "r 3"]]:
         """The rays as the corrected cameras have them."""
-        rotations, moves = self._corrections()
-        return rays_o + moves[view], (rotations[view] @ rays_d[..., None])[..., 0]
+        turned, moves = self._corrections()
+        return rays_o + moves[view], (turned[view] @ rays_d[..., None])[..., 0]
 
     def parameter_group(self) -> ParameterGroup:
         """What is learned."""
@@ -58,9 +71,9 @@ class PoseRefinement(nn.Module):
     @torch.no_grad()
     def poses(self, cameras: Sequence[Camera]) -> list[np.ndarray]:
         """The corrected ``world_from_camera`` of the photos' cameras, float64 [4, 4] each."""
-        rotations, moves = (each.cpu().double().numpy() for each in self._corrections())
+        turned, moves = (each.cpu().double().numpy() for each in self._corrections())
         found = []
-        for camera, rotation, move in zip(cameras, rotations, moves, strict=True):
+        for camera, rotation, move in zip(cameras, turned, moves, strict=True):
             pose = camera.world_from_camera.copy()
             pose[:3, :3] = rotation @ pose[:3, :3]
             pose[:3, 3] += move

@@ -59,7 +59,7 @@ def stretch_of_rays(
     # the shell holds before the corner would be missing in a thin line.
     centre = space.aabb.mean(0)
     closest = ((centre - rays_o) * rays_d).sum(-1) / rays_d.square().sum(-1)
-    reach = (space.aabb[1] - space.aabb[0]).amax() / 2
+    reach = (space.aabb[1] - space.aabb[0]).amax() / 2 / rays_d.norm(dim=-1)  # as t, too
     past = torch.maximum(closest, reach)
     begin = torch.where(hits, torch.minimum(enter, past * 0.9).clamp_min(near), past * 0.9)
     return Stretch(begin, torch.where(hits, leave, past), FAR_SHARE)

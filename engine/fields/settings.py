@@ -24,8 +24,8 @@ class TrainingSettings:
     (``rendering``). An object alone, whose thin parts stand before nothing, is trained with ``object_fine``: in *good*,
     lego came to 32.5 dB with 32 of them (seen with 48), to 31.5 with 24 (32). The samples go where the occupancy grid
     says, so it must not be much coarser than the field: with an ``occupancy_side`` of 192 instead of 128, the field
-    having 224 to 256, lego gained 1.1 dB in *draft* and some 1.5 in *good*, the tabletop 0.3 in *draft*, for 2 to 10 % more
-    time.
+    having 224 to 256, lego gained 1.1 dB in *draft* and some 1.5 in *good*, the tabletop 0.3 in *draft*, for 2 to 10 %
+    more time.
 
     ``max_side_px`` limits the photos' longer side; it belongs to the quality, whatever the kind of the field.
     ``networks`` is the size of a NeRF's. With ``refine_poses`` the cameras are learned a little, too.
@@ -109,6 +109,7 @@ NERF_PRESETS = {
     "best": replace(
         PRESETS["best"],
         steps=100000,
+        rays=1024,  # with the paper's networks a sample takes 45 kB
         sides=(256,),
         upsample_at=(),
         decay=0.1,

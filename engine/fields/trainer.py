@@ -27,6 +27,7 @@ from sa3d_blender.protocol.errors import FieldError
 SMOOTHING = 0.95  # of the running mean of the squared error
 MOST_RESTARTS = 3  # after losses that are no numbers
 SLOWER = 0.5  # the learning rate's factor after each of them
+SECONDS_LOST_AT_MOST = 15.0  # by cancelling
 KEPT_EVERY = 2  # updates of the occupancy grid
 
 
@@ -81,7 +82,8 @@ class Trainer:
             FieldError: that happened too often.
         """
         started = time.perf_counter()
-        self._prepare()
+        if not self._prepare():
+            return self._return_to_good()
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_rate"] * self.rate * self.settings.decay**self.progress
         batch = self.pool.draw(self.settings.rays, self.generator)
@@ -103,14 +105,27 @@ class Trainer:
             self.step += 1
         self.seconds += time.perf_counter() - started
 
+    def keep(self) -> None:
+        """Makes the state as it is now the last good one, unless the one that is kept is a few seconds old only.
+
+        What is taken up from it looks where the field has matter then, not where it had at the last update: as good,
+        but not the same to the bit.
+        """
+        finite = all(bool(torch.isfinite(p).all()) for p in self._parameters())
+        if finite and self.seconds - self.good.meaning["seconds"] > SECONDS_LOST_AT_MOST:
+            self.good = self.state()
+
     def finish(self) -> None:
         """Brings the occupancy grid to the field's last state."""
         self.grid = build_grid(self.model, self.settings.occupancy_side)
 
-    def _prepare(self) -> None:
-        """A finer grid and a newer occupancy, where the step is one for them."""
+    def _prepare(self) -> bool:
+        """A finer grid and a newer occupancy, where the step is one for them; False where the field is broken."""
         s = self.settings
         regular = self.step % s.occupancy_every == 0
+        # a loss may be a number and its gradient none
+        if regular and not all(bool(torch.isfinite(p).all()) for p in self._parameters()):
+            return False
         if regular and (self.step // s.occupancy_every) % KEPT_EVERY == 0:
             self.good = self.state()
         if self.step in s.upsample_at:
@@ -119,6 +134,7 @@ class Trainer:
             self.optimizer = self._new_optimizer()
         if regular or self.step in s.upsample_at:
             self.grid = build_grid(self.model, s.occupancy_side)
+        return True
 
     def _return_to_good(self) -> None:
         if self.restarts >= MOST_RESTARTS:
@@ -173,12 +189,26 @@ class Trainer:
             LookupError, TypeError, ValueError, RuntimeError: the state is not one of such a trainer.
         """
         tensors, meaning = state.tensors, state.meaning
+        # all that may turn out not to fit comes first, so that a trainer is put back wholly or not at all
         model = kind_of(meaning["kind"]).rebuild(meaning["model"])
         of_model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
         model.restore(of_model)
+        step, restarts, rate = int(meaning["step"]), int(meaning["restarts"]), float(meaning["rate"])
+        seconds, mse = float(meaning["seconds"]), math.nan if meaning["mse"] is None else float(meaning["mse"])
+        curve = [CurvePoint(**point) for point in meaning["curve"]]
+        of_photos = {name: tensors[name] for name in ("left_out", "misfit_errors", "misfit_rays")}
+        if any(t.shape != (self.pool.views,) for t in of_photos.values()):
+            raise ValueError("it is of other photos")
+        of_poses = {}
+        if self.poses is not None:
+            of_poses = {name: tensors[f"poses.{name}"] for name in self.poses.state_dict()}
+            if any(t.shape != self.poses.state_dict()[name].shape for name, t in of_poses.items()):
+                raise ValueError("it is of other photos")
+        random = tensors["generator"].cpu()
+
         self.model = model.to(self.device)
         if self.poses is not None:
-            self.poses.load_state_dict({name: tensors[f"poses.{name}"] for name in self.poses.state_dict()})
+            self.poses.load_state_dict(of_poses)
         self.optimizer = self._new_optimizer()
         for i, parameter in enumerate(self._parameters()):
             prefix = f"adam.{i}."
@@ -189,15 +219,14 @@ class Trainer:
                     name: torch.empty_like(parameter).copy_(t) if t.dim() else t.clone().to(self.device)
                     for name, t in moments.items()
                 }
-        self.generator.set_state(tensors["generator"].cpu())
-        for values, name in (
-            (self.misfits.left_out, "left_out"),
-            (self.misfits.errors, "misfit_errors"),
-            (self.misfits.rays, "misfit_rays"),
-        ):
-            values.copy_(tensors[name])
-        self.step, self.restarts, self.rate = meaning["step"], meaning["restarts"], meaning["rate"]
-        self.seconds, self.mse = meaning["seconds"], math.nan if meaning["mse"] is None else meaning["mse"]
-        self.curve = [CurvePoint(**point) for point in meaning["curve"]]
+        if random.shape == self.generator.get_state().shape:
+            self.generator.set_state(random)
+        else:  # kept by a training on another device: other numbers, as random as those
+            self.generator.manual_seed(self.seed + step)
+        self.misfits.left_out.copy_(of_photos["left_out"])
+        self.misfits.errors.copy_(of_photos["misfit_errors"])
+        self.misfits.rays.copy_(of_photos["misfit_rays"])
+        self.step, self.restarts, self.rate, self.seconds, self.mse = step, restarts, rate, seconds, mse
+        self.curve = curve
         self.grid = build_grid(self.model, self.settings.occupancy_side)
         self.good = state

@@ -14,6 +14,7 @@ from scipy.ndimage import maximum_filter
 from engine.captures.bounds import SceneBox
 from engine.captures.capture import Camera
 from engine.captures.hull import VisualHull, visual_hull
+from engine.devices import describe
 from engine.fields.base import TrainableField
 from engine.fields.cost import Pace, tried_pace
 from engine.fields.curve import CurvePoint, is_flat
@@ -27,7 +28,7 @@ from engine.fields.scene_grid import resolution_of
 from engine.fields.settings import TrainingSettings
 from engine.fields.trainer import Trainer
 from engine.progress import Job, Stage, readable_seconds
-from sa3d_blender.protocol.errors import Cancelled
+from sa3d_blender.protocol.errors import Cancelled, FieldError
 
 RIM_PX = 6  # around silhouettes that is drawn from as much as they are
 REPORTED_EVERY = 10  # steps
@@ -97,24 +98,32 @@ def train_field(
     pool = PixelPool(cameras, images, device, None if hull is None else _silhouettes(images))
     torch.manual_seed(seed)
     with job.stage("Trying the pace"):
-        pace = tried_pace(kind, box, pool, settings, device, seed, job)
-    job.log(f"Training will take about {readable_seconds(pace.between(0, settings.steps))} on this machine.")
+        inhabited = None if hull is None else torch.from_numpy(hull.inhabited)
+        pace = tried_pace(kind, box, inhabited, pool, settings, device, seed, job)
     torch.manual_seed(seed)
     model = kind_of(kind).make(box, resolution_of(box.aabb, settings.sides[0]), settings).to(device)
-    model.confine(None if hull is None else torch.from_numpy(hull.inhabited))
+    model.confine(inhabited)
     trainer = Trainer(model, pool, settings, seed)
     if keeper is not None and keeper.take_up(trainer):
         job.log(f"Going on after step {trainer.step} of {settings.steps}.")
+    left = pace.between(trainer.step, settings.steps)
+    job.log(f"Training will take about {readable_seconds(left)} on this machine.")
     watcher = Watcher(heldout, device, seed) if heldout else None
-    left_out = [_name(i, names) for i in trainer.misfits.left_out.nonzero()[:, 0].tolist()]
     with job.stage("Training field", settings.steps) as stage:
         try:
-            _run(trainer, pace, watcher, keeper, job, stage, names, left_out)
+            _run(trainer, pace, watcher, keeper, job, stage, names)
         except Cancelled:
             if keeper is not None:
+                trainer.keep()
                 keeper.offer(trainer, now=True)
             raise
+        except torch.OutOfMemoryError as error:
+            raise FieldError(
+                f"The memory of {describe(device)} is full after step {trainer.step}.",
+                "Close other programs that use it, choose a lower --quality, or train with --device cpu.",
+            ) from error
     trainer.finish()
+    left_out = [_name(i, names) for i in trainer.misfits.left_out.nonzero()[:, 0].tolist()]
     refined = [] if trainer.poses is None else trainer.poses.poses(cameras)
     poses = {_name(i, names): pose for i, pose in enumerate(refined)}
     return TrainedField(
@@ -136,7 +145,6 @@ def _run(
     job: Job,
     stage: Stage,
     names: Sequence[str],
-    left_out: list[str],
 ) -> None:
     settings, restarts, shown = trainer.settings, trainer.restarts, -math.inf
     measured_every = max(1, round(settings.steps * MEASURED_SHARE))
@@ -153,16 +161,15 @@ def _run(
             keeper.offer(trainer)
         if step in compared_at:
             for i, psnr in trainer.misfits.find().items():
-                left_out.append(_name(i, names))
                 job.log(
-                    f"Warning: {left_out[-1]} doesn't fit the others ({psnr:.1f} dB) and is left out: "
+                    f"Warning: {_name(i, names)} doesn't fit the others ({psnr:.1f} dB) and is left out: "
                     "look whether it shows the same scene and whether its camera is right."
                 )
         last = step == settings.steps
         if step % measured_every == 0 or last:
             heldout = None
             if watcher is not None:
-                heldout = watcher.psnr_db(trainer.model, trainer.grid, settings.rendering)
+                heldout = watcher.psnr_db(trainer.model, trainer.grid, settings.rendering, job.check)
                 if job.watched and time.monotonic() - shown >= SECONDS_BETWEEN_PREVIEWS:
                     _show(trainer, watcher, job, heldout)
                     shown = time.monotonic()
@@ -190,7 +197,7 @@ def _show(trainer: Trainer, watcher: Watcher, job: Job, heldout: float) -> None:
         "psnr_db": heldout,
         "curve": [*curve, (trainer.step, heldout)],
     }
-    picture = watcher.preview(trainer.model, trainer.grid, trainer.settings.rendering)
+    picture = watcher.preview(trainer.model, trainer.grid, trainer.settings.rendering, job.check)
     job.preview("training", body, picture=picture)
 
 

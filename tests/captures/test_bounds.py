@@ -150,6 +150,16 @@ def test_photos_with_opacity_hold_an_object_and_nothing_else():
     np.testing.assert_allclose(box.aabb.mean(0), CENTRE, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "poses",
+    [front(), [look_at((x, 0.1 * x, 0.0), (9 * x, 9 * y, 1.0)) for x, y in ((1, 0), (-1, 0.3), (0.2, 1), (0.1, -1))]],
+    ids=["in front", "outward"],
+)
+def test_photos_with_opacity_hold_an_object_wherever_they_look_from(poses):
+    assert scene_box(capture_of(poses, (1.0, 5.0), has_alpha=True)).kind == "object"
+    assert scene_box(capture_of(poses, (1.0, 5.0))).kind != "object"
+
+
 def test_nerf_synthetic_has_its_known_box_around_the_origin():
     box = scene_box(capture_of(ring(12, radius=4.0), has_alpha=True, format="nerf_synthetic"))
     assert box.kind == "object"

@@ -18,6 +18,7 @@ from small_captures import (
     write_transforms,
 )
 
+from engine.captures.images import read_rgb
 from engine.captures.load import load_capture
 
 
@@ -186,6 +187,7 @@ def test_opacity_of_some_photos_only_is_ignored_with_a_warning(tmp_path):
     capture = load_capture(tmp_path)
     assert not capture.has_alpha
     assert len(capture.warnings) == 1 and "5 of 6 photos carry opacity" in capture.warnings[0]
+    assert {read_rgb(view).shape[-1] for view in capture.views} == {3}
 
 
 def test_missing_photos_are_left_out_with_one_warning(tmp_path):

@@ -50,17 +50,29 @@ def test_it_is_continuous_at_the_border():
 
 def test_lengths_are_true_inside_and_those_of_the_cells_outside():
     direction = torch.tensor([1.0, 0.0, 0.0])
-    t = torch.tensor([0.0, 0.5, 1.0, 1.5])
-    inside = CENTRE + HALF * direction * (t / 2)[:, None]
-    torch.testing.assert_close(WORLD.lengths(inside[None])[0], inside.diff(dim=0).norm(dim=-1))
-    outside = CENTRE + HALF * direction * (2 + 100 * t)[:, None]
-    assert WORLD.lengths(outside[None]).sum() < SHELL * HALF[0]
-    torch.testing.assert_close(BOUNDED.lengths(outside[None])[0], outside.diff(dim=0).norm(dim=-1))
+    rays_o, rays_d = CENTRE[None], (HALF * direction)[None]
+    t = torch.tensor([[0.0, 0.25, 0.5, 0.75]])
+
+    def lengths(space: Contraction, t: torch.Tensor) -> torch.Tensor:
+        return space.cell_lengths(space.along(rays_o, rays_d, t), rays_d, t)
+
+    torch.testing.assert_close(lengths(WORLD, t), t.diff() * HALF[0])
+    far = 2 + 200 * t
+    assert lengths(WORLD, far).sum() < SHELL * HALF[0]
+    torch.testing.assert_close(lengths(BOUNDED, far), far.diff() * HALF[0])
 
 
-def test_inside_knows_the_box():
-    probes = torch.stack([CENTRE, CENTRE + 0.99 * HALF, CENTRE + HALF * torch.tensor([0.0, 0.0, 1.01])])
-    assert WORLD.inside(probes).tolist() == [True, True, False]
+@pytest.mark.parametrize("space", [WORLD, BOUNDED], ids=["unbounded", "bounded"])
+def test_along_rays_places_and_lengths_are_those_of_the_points(space, points_in):
+    rays_o, rays_d = points_in(BOX, 30, reach=2.0), torch.randn(30, 3, generator=torch.Generator().manual_seed(0))
+    t = torch.linspace(0.1, 9.0, 12).expand(30, -1)
+    points = rays_o[:, None] + rays_d[:, None] * t[..., None]
+    edges = space.along(rays_o, rays_d, t)
+    torch.testing.assert_close(edges.movedim(0, -1), space.to_unit(points), rtol=1e-4, atol=1e-5)
+    stretched = space.to_unit(points) * HALF * (1 + space.shell)
+    torch.testing.assert_close(
+        space.cell_lengths(edges, rays_d, t), stretched.diff(dim=1).norm(dim=-1), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_the_core_is_the_nodes_inside_and_its_box_runs_from_the_first_to_the_last():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,27 @@ def test_time_left_follows_the_steps_that_were_slower_than_tried():
     assert pace.left(10, 1.0) == pytest.approx(27.0)  # as expected
     assert pace.left(10, 2.0) == pytest.approx(54.0)  # twice as slow
     assert pace.left(100, 70.0) == 0
+
+
+def test_steps_that_learn_poses_have_a_pace_of_their_own():
+    pace = Pace(replace(SETTINGS, refine_poses=True), (0.1, 0.2, 0.4), (1.0, 2.0, 4.0))  # from step 20 on
+    assert pace.between(0, 100) == pytest.approx(20 * 0.1 + 30 * 2.0 + 50 * 4.0)
+    assert pace.between(10, 30) == pytest.approx(10 * 0.1 + 10 * 2.0)
+    assert pace.between(60, 70) == pytest.approx(40.0)
+
+
+def test_larger_networks_and_objects_samples_take_their_memory(tiny_capture: TinyCapture):
+    capture = load_capture(tiny_capture.folder)
+    box = scene_box(capture)
+    drafts = KINDS["nerf"].presets
+    grown = needed_bytes(capture.views, box, drafts["best"], "nerf") - needed_bytes(
+        capture.views, box, drafts["draft"], "nerf"
+    )
+    assert grown > 2 << 30  # 1024 rays of 64 samples take 2.8 GB by measurement
+    object_box = replace(box, kind="object")
+    assert needed_bytes(capture.views, object_box, PRESETS["draft"], "tensorf") > needed_bytes(
+        capture.views, object_box, replace(PRESETS["draft"], object_fine=16), "tensorf"
+    )
 
 
 def test_memory_grows_with_the_quality_and_is_refused_with_a_sentence_where_it_is_not_there(tiny_capture: TinyCapture):

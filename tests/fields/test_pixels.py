@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from engine.captures.capture import Camera
+from engine.captures.rays import seen_pixels
 from engine.fields.pixels import PixelPool
 from engine.fields.rendering import camera_rays
 from sa3d_blender.protocol.errors import FieldError
@@ -46,6 +49,26 @@ def test_every_drawn_colour_comes_with_the_ray_of_its_pixel():
         torch.testing.assert_close(batch.rays_d[k], rays_d[pixel])
     places = torch.stack([view, row, column], -1)
     assert len(torch.unique(places, dim=0)) == pytest.approx(129 * (1 - np.exp(-600 / 129)), abs=6)  # all are drawn
+
+
+def test_cameras_that_differ_in_nothing_but_the_lens_s_model_have_rays_of_their_own():
+    fisheye = replace(CAMERAS[1], model="fisheye", distortion=(0.0,) * 4)
+    pinhole = replace(CAMERAS[0], model="opencv", distortion=(0.0,) * 4)
+    batch = PixelPool([pinhole, fisheye], IMAGES[:2], CPU).draw(50, torch.Generator().manual_seed(0))
+    view, row, column = (batch.rgb * 255).round().long().unbind(-1)
+    for k in range(50):
+        _, rays_d = camera_rays([pinhole, fisheye][int(view[k])], CPU)
+        torch.testing.assert_close(batch.rays_d[k], rays_d[int(row[k]) * 7 + int(column[k])])
+
+
+def test_pixels_beyond_the_fold_of_a_lens_are_never_drawn():
+    folding = replace(camera(0, 40, 30, 20.0), model="opencv", distortion=(-0.5, 0.0, 0.0, 0.0))
+    seen = seen_pixels(folding)
+    assert 0.2 < seen.mean() < 0.95
+    for focus in (None, [np.ones((30, 40), bool)]):
+        batch = PixelPool([folding], [labelled(0, 40, 30)], CPU, focus).draw(4000, torch.Generator().manual_seed(0))
+        _, row, column = (batch.rgb * 255).round().long().unbind(-1)
+        assert seen[row, column].all()
 
 
 def test_photos_without_alpha_are_opaque_and_alpha_is_kept():

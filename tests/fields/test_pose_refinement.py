@@ -12,7 +12,7 @@ from tiny_capture import TinyCapture
 from engine.captures.bounds import SceneBox
 from engine.captures.load import load_capture
 from engine.fields.checkpoint import load_field, save_field
-from engine.fields.pose_refinement import MOVE_UNIT, PoseRefinement
+from engine.fields.pose_refinement import MOVE_UNIT, PoseRefinement, rotations
 from engine.fields.settings import TrainingSettings
 from engine.fields.training import train_field
 from engine.progress import Job
@@ -61,6 +61,18 @@ def test_poses_that_are_off_by_a_degree_come_nearer_and_the_capture_is_told(tiny
     seen = with_poses(capture, loaded.poses)
     assert np.array_equal(seen.views[3].camera.world_from_camera, found.poses[names[3]])
     assert np.array_equal(found.poses[names[0]], cameras[0].world_from_camera)  # the first holds the scene
+
+
+def test_rotation_vectors_become_the_matrices_of_the_matrix_exponential_and_are_smooth_at_0():
+    turns = torch.cat([torch.zeros(1, 3), 1e-4 * torch.ones(1, 3), torch.randn(5, 3)]).requires_grad_()
+    x, y, z = turns.unbind(-1)
+    nought = torch.zeros_like(x)
+    skew = torch.stack([nought, -z, y, z, nought, -x, -y, x, nought], -1).view(-1, 3, 3)
+    torch.testing.assert_close(rotations(turns), torch.linalg.matrix_exp(skew), rtol=1e-5, atol=1e-6)
+    weights = torch.randn(7, 3, 3, generator=torch.Generator().manual_seed(1))
+    (found,) = torch.autograd.grad((rotations(turns) * weights).sum(), turns, retain_graph=True)
+    (expected,) = torch.autograd.grad((torch.linalg.matrix_exp(skew) * weights).sum(), turns)
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_correction_turns_the_camera_about_its_own_place():

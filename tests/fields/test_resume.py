@@ -13,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import torch
+from safetensors.torch import save_file
 from tiny_capture import TinyCapture
 
 import engine.fields.resume as resume_module
+import engine.fields.trainer as trainer_module
 from engine.captures.bounds import SceneBox
 from engine.captures.load import load_capture
 from engine.fields.heldout import HeldOut, heldout_psnr_db
@@ -84,7 +87,7 @@ def test_a_training_of_other_photos_or_settings_is_not_taken_up(photos, tmp_path
     assert same(fresh, trained(photos))
 
 
-@pytest.mark.parametrize("damage", ["cut", "no file of its kind", "of another model"])
+@pytest.mark.parametrize("damage", ["cut", "no file of its kind", "of another model", "of more photos"])
 def test_a_damaged_one_is_said_and_begun_anew(photos, tmp_path, damage):
     with pytest.raises(Cancelled):
         trained(photos, Keeper(tmp_path, "these", print), stopped_after(30))
@@ -94,6 +97,10 @@ def test_a_damaged_one_is_said_and_begun_anew(photos, tmp_path, damage):
         path.write_bytes(content[: len(content) // 2])
     elif damage == "no file of its kind":
         path.write_bytes(b"\x00" * 1000)
+    elif damage == "of more photos":  # found out after the model itself has fitted
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors, meaning = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        save_file(tensors | {"left_out": torch.zeros(3, dtype=torch.bool)}, path, meaning)
     else:
         assert b'\\"density_ranks\\": [8, 8, 8]' in content
         path.write_bytes(content.replace(b'\\"density_ranks\\": [8, 8, 8]', b'\\"density_ranks\\": [8, 8, 9]'))
@@ -101,6 +108,29 @@ def test_a_damaged_one_is_said_and_begun_anew(photos, tmp_path, damage):
     fresh = trained(photos, Keeper(tmp_path, "these", said.append))
     assert "damaged" in said[0] and said[0].endswith("beginning anew.")
     assert same(fresh, trained(photos))
+
+
+def test_a_training_of_another_device_is_taken_up_with_other_random_numbers(photos, tmp_path):
+    with pytest.raises(Cancelled):
+        trained(photos, Keeper(tmp_path, "these", print), stopped_after(30))
+    path = tmp_path / NAME
+    with safetensors.safe_open(path, framework="pt") as file:
+        tensors, meaning = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(tensors | {"generator": torch.zeros(16, dtype=torch.uint8)}, path, meaning)  # as long as CUDA's
+    said: list[str] = []
+    went_on = trained(photos, Keeper(tmp_path, "these", said.append), Job(log=said.append))
+    assert "Going on after step 20 of 60." in said
+    assert went_on.history[-1].step == 60 and not same(went_on, trained(photos))
+
+
+def test_a_long_time_since_the_last_good_state_is_not_lost_by_cancelling(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "SECONDS_LOST_AT_MOST", 0.0)
+    with pytest.raises(Cancelled):
+        trained(photos, Keeper(tmp_path, "these", print), stopped_after(30))
+    said: list[str] = []
+    went_on = trained(photos, Keeper(tmp_path, "these", said.append), Job(log=said.append))
+    (step,) = (int(line.split()[4]) for line in said if line.startswith("Going on after step"))
+    assert step >= 30 and went_on.history[-1].step == 60
 
 
 def test_a_full_disk_costs_the_resuming_and_not_the_training(photos, tmp_path, monkeypatch):

@@ -23,6 +23,7 @@ from engine.fields.pixels import PixelPool
 from engine.fields.rendering import RayColours, render_view
 from engine.fields.scene_grid import build_grid, resolution_of
 from engine.fields.settings import Sampling, TrainingSettings
+from engine.fields.trainer import Trainer
 from engine.fields.training import train_field
 from engine.progress import Job, Report
 from engine.workspace import working_photo
@@ -105,7 +106,7 @@ def test_cancelling_stops_within_a_step(photos, monkeypatch):
         return draw(self, *args)
 
     monkeypatch.setattr(PixelPool, "draw", counted)
-    monkeypatch.setattr(training_module, "tried_pace", lambda *args: Pace(args[3], (0.01, 0.01)))
+    monkeypatch.setattr(training_module, "tried_pace", lambda *args: Pace(args[4], (0.01, 0.01)))
     with pytest.raises(Cancelled):
         trained(photos, replace(FIVE_STEPS, steps=1000), Job(cancel=cancel))
     assert len(draws) == 3
@@ -131,7 +132,7 @@ def failing_at(monkeypatch, *steps):
         return Losses(found.total * math.nan, found.errors) if len(counted) in steps else found
 
     monkeypatch.setattr(trainer_module, "training_loss", spoilt)
-    monkeypatch.setattr(training_module, "tried_pace", lambda *args: Pace(args[3], (0.01,) * len(args[3].sides)))
+    monkeypatch.setattr(training_module, "tried_pace", lambda *args: Pace(args[4], (0.01,) * len(args[4].sides)))
 
 
 def test_a_loss_that_is_no_number_sends_training_back_to_its_last_good_state_at_a_lower_rate(photos, monkeypatch):
@@ -143,6 +144,24 @@ def test_a_loss_that_is_no_number_sends_training_back_to_its_last_good_state_at_
     assert done.history[-1].step == 60
     assert all(torch.isfinite(p).all() for p in done.model.parameters())
     assert psnr_on(done, photos) > psnr_on(trained(photos, replace(settings, steps=1)), photos) + 1
+
+
+def test_a_field_that_is_no_number_is_never_kept_and_sent_back_to_the_last_one_that_was(photos, monkeypatch):
+    """The loss may be a number and its gradient none: the step after it, at which the field is kept, sees that."""
+    step = Trainer.advance
+
+    def breaking(self):
+        step(self)
+        if self.step == 40 and self.restarts == 0:
+            with torch.no_grad():
+                next(iter(self.model.parameters()))[0] = math.nan
+
+    monkeypatch.setattr(Trainer, "advance", breaking)
+    said: list[str] = []
+    settings = replace(FIVE_STEPS, steps=60, rays=256, occupancy_every=10)
+    done = trained(photos, settings, Job(log=said.append))
+    assert any(line.startswith("Warning: the loss was no number; back to step 20, at 0.5 of") for line in said)
+    assert all(torch.isfinite(p).all() for p in done.model.parameters())
 
 
 def test_losses_that_are_no_numbers_again_and_again_are_told_in_a_sentence(photos, monkeypatch):

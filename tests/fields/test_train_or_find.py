@@ -1,0 +1,114 @@
+"""Whether a field is trained or one that is there will do; and that none is lost by trying."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_capture import TinyCapture
+
+import engine.train as train_module
+from engine.captures.load import load_capture
+from engine.fields.checkpoint import MEANING, TENSORS, has_field, load_field, save_field
+from engine.fields.settings import TrainingSettings
+from engine.options import Options
+from engine.progress import Job
+from engine.train import Trained, train
+from sa3d_blender.protocol.errors import Cancelled, FieldError, StorageError
+from tests.helpers.cramped import fill, mounted
+
+FEW_STEPS = TrainingSettings(
+    steps=4, rays=64, sides=(8, 10), upsample_at=(2,), occupancy_side=8, occupancy_every=2, max_side_px=80
+)
+
+
+@pytest.fixture(autouse=True)
+def _few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_module, "preset", lambda quality, kind="tensorf": FEW_STEPS)
+
+
+@pytest.fixture
+def capture(tiny_capture: TinyCapture):
+    """The tiny capture, read."""
+    return load_capture(tiny_capture.folder)
+
+
+def trained(capture, tmp_path: Path, said: list[str] | None = None, quality: str = "draft", **more) -> Trained:
+    job = Job(log=(said if said is not None else []).append)
+    return train(capture, quality, Options(tmp_path / "cache", "cpu"), job, **more)
+
+
+def test_a_field_is_found_again(capture, tmp_path):
+    assert not trained(capture, tmp_path).from_cache
+    said: list[str] = []
+    assert trained(capture, tmp_path, said).from_cache
+    assert said[0].startswith("Using the field in")
+
+
+def test_a_damaged_field_is_said_and_trained_anew(capture, tmp_path):
+    folder = trained(capture, tmp_path).folder
+    (folder / TENSORS).write_bytes(b"\x00" * 100)
+    said: list[str] = []
+    assert not trained(capture, tmp_path, said).from_cache
+    assert said[0].startswith("Warning: The field in") and said[0].endswith("A new one is trained.")
+    assert trained(capture, tmp_path).from_cache
+
+
+def test_another_kind_or_quality_than_the_one_in_the_named_folder_is_refused(capture, tmp_path):
+    out = tmp_path / "field"
+    trained(capture, tmp_path, out=out)
+    for asked in ({"kind": "dvgo"}, {"quality": "good"}):
+        with pytest.raises(FieldError, match="TensoRF of quality 'draft'") as caught:
+            trained(capture, tmp_path, out=out, **asked)
+        assert "--again" in caught.value.cure
+    assert trained(capture, tmp_path, out=out).from_cache
+    assert not trained(capture, tmp_path, out=out, kind="dvgo", again=True).from_cache
+    assert load_field(out, train_module.pick_device("cpu")).model.kind == "dvgo"
+
+
+def test_a_field_of_another_capture_is_not_trained_over(capture, tmp_path):
+    out = tmp_path / "field"
+    trained(capture, tmp_path, out=out)
+    fewer = replace(capture, views=capture.views[:-1])
+    with pytest.raises(FieldError, match="another capture"):
+        trained(fewer, tmp_path, out=out)
+
+
+def test_an_imported_field_serves_whatever_the_settings_have_become_since(capture, tmp_path, monkeypatch):
+    folder = trained(capture, tmp_path).folder
+    monkeypatch.setattr(train_module, "IMPORTED", {"tensorf": None})  # as if that kind came from elsewhere
+    monkeypatch.setattr(train_module, "preset", lambda *_: replace(FEW_STEPS, rays=65))
+    assert trained(capture, tmp_path).from_cache
+    assert not trained(capture, tmp_path, again=True).from_cache
+    assert has_field(folder)
+
+
+def test_cancelling_while_it_is_measured_costs_the_measure_alone(capture, tmp_path, monkeypatch):
+    def cancelled(*_):
+        raise Cancelled("Stopped.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(train_module, "heldout_psnr_db", cancelled)
+        with pytest.raises(Cancelled):
+            trained(capture, tmp_path)
+    said: list[str] = []
+    assert trained(capture, tmp_path, said).from_cache
+    assert "no held-out PSNR" in said[0]
+
+
+def test_a_full_disk_leaves_the_field_that_was_there(capture, tmp_path):
+    first = trained(capture, tmp_path)
+    with mounted(tmp_path / "small disk", "-t", "tmpfs", "-o", "size=4m", "tmpfs") as disk:
+        save_field(first.field, disk, "this capture")
+        before = (disk / MEANING).read_bytes()
+        fill(disk, 8192)
+        with pytest.raises(StorageError, match="full"):
+            save_field(first.field, disk, "this capture")
+        assert has_field(disk) and (disk / MEANING).read_bytes() == before
+
+
+def test_a_folder_that_can_not_be_made_is_said_in_a_sentence(capture, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StorageError, match="Can't write"):
+        trained(capture, tmp_path, out=tmp_path / "file" / "field")
