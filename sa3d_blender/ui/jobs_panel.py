@@ -77,7 +77,10 @@ class SA3D_PT_steps(_Panel, bpy.types.Panel):
         job = jobs.running()
         if job is not None:
             _draw_running(layout, job, context.scene)
+        # before the picture of training, which may reach below the window's edge
         layout.operator("sa3d.cancel", icon="CANCEL")
+        if job is not None and job.training is not None and job.state != "cancelling":
+            _draw_training(layout, job, job.training)
         _draw_trouble(layout, context)
 
 
@@ -98,8 +101,6 @@ def _draw_running(layout: Any, job: jobs.Job, scene: Any) -> None:
         counts.alignment = "RIGHT"
         counts.label(text=f"{job.accepted} accepted, {job.rejected} rejected")
         counts.prop(scene.sa3d, "watch", text="", icon="HIDE_OFF" if scene.sa3d.watch else "HIDE_ON")
-    if job.training is not None:
-        _draw_training(layout, job, job.training)
 
 
 def _draw_training(layout: Any, job: jobs.Job, training: TrainingPreview) -> None:
