@@ -22,6 +22,7 @@ __all__ = [
     "outer_surface",
     "pixel_accuracy",
     "psnr",
+    "surface_samples",
 ]
 
 
@@ -155,17 +156,23 @@ def _distances(
     mesh: trimesh.Trimesh, true_mesh: trimesh.Trimesh, samples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Distances of samples of the mesh to the truth's samples, the other way round, and the truth's diagonal."""
-    points = _sampled(outer_surface(mesh), samples, seed, "The mesh")
-    true_points = _sampled(outer_surface(true_mesh), samples, seed + 1, "The true mesh")
+    points, _ = surface_samples(outer_surface(mesh), samples, seed, "The mesh")
+    true_points, _ = surface_samples(outer_surface(true_mesh), samples, seed + 1, "The true mesh")
     diagonal = float(np.linalg.norm(true_mesh.bounds[1] - true_mesh.bounds[0]))
     return cKDTree(true_points).query(points)[0], cKDTree(points).query(true_points)[0], diagonal
 
 
-def _sampled(mesh: trimesh.Trimesh, samples: int, seed: int, what: str) -> np.ndarray:
+def surface_samples(
+    mesh: trimesh.Trimesh, samples: int, seed: int, what: str = "The mesh"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points [S, 3] on a surface, uniform by area, and the faces [S] that they lie on; ``what`` is it, for the error.
+
+    Raises MeshError where the mesh has no surface.
+    """
     if len(mesh.faces) == 0 or not np.isfinite(mesh.vertices).all() or not mesh.area > 0.0:
         raise MeshError(f"{what} has no surface to measure.", "Give a mesh with faces and finite vertices.")
-    points, _ = trimesh.sample.sample_surface(mesh, samples, seed=seed)
-    return np.asarray(points)
+    points, faces = trimesh.sample.sample_surface(mesh, samples, seed=seed)
+    return np.asarray(points), np.asarray(faces)
 
 
 def _band(mask: np.ndarray, width: int) -> np.ndarray:
