@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import trimesh
 from scipy import sparse
-from scipy.spatial import cKDTree
 
-from engine.evaluation.metrics import outer_surface, surface_samples
+from engine.evaluation.metrics import compare_surfaces
 
 __all__ = ["Soundness", "normal_consistency", "soundness", "welded_faces"]
 
@@ -86,19 +85,4 @@ def normal_consistency(
     Raises:
         MeshError: a mesh has no surface.
     """
-    surface, true_surface = outer_surface(mesh), outer_surface(true_mesh)
-    points, faces = surface_samples(surface, samples, seed)
-    true_points, true_faces = surface_samples(true_surface, samples, seed + 1, "The true mesh")
-    normals, true_normals = _normals(surface)[faces], _normals(true_surface)[true_faces]
-    nearest, true_nearest = cKDTree(true_points).query(points)[1], cKDTree(points).query(true_points)[1]
-    there = np.abs(np.einsum("si,si->s", normals, true_normals[nearest])).mean()
-    back = np.abs(np.einsum("si,si->s", true_normals, normals[true_nearest])).mean()
-    return float(0.5 * (there + back))
-
-
-def _normals(mesh: trimesh.Trimesh) -> np.ndarray:
-    """Unit normals [F, 3]; 0 for faces without area. Not Trimesh.face_normals: a file's own may be stored there."""
-    corners = np.asarray(mesh.vertices, np.float64)[np.asarray(mesh.faces)]
-    crossed = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    length = np.linalg.norm(crossed, axis=1, keepdims=True)
-    return crossed / np.where(length > 0.0, length, 1.0)
+    return compare_surfaces(mesh, true_mesh, samples, seed).normal_consistency()

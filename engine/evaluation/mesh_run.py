@@ -16,11 +16,11 @@ from engine.blender_process import has_blender_module
 from engine.evaluation.field_run import spread
 from engine.evaluation.masks import Outcome, methods, run_ceiling, run_reference
 from engine.evaluation.mesh_baseline import one_level_mesh
-from engine.evaluation.mesh_metrics import Soundness, normal_consistency, soundness
+from engine.evaluation.mesh_metrics import Soundness, soundness
 from engine.evaluation.mesh_pictures import meshes_beside
 from engine.evaluation.mesh_render import read_render, render_surface
 from engine.evaluation.mesh_texture import SeenMesh, TextureFigures, compare_texture, straight_photo
-from engine.evaluation.metrics import chamfer_distance, f_score
+from engine.evaluation.metrics import compare_surfaces
 from engine.evaluation.page import Picture
 from engine.evaluation.tasks import Task
 from engine.lifting.masks import resample
@@ -167,12 +167,9 @@ def measure_object(
 
 def shape_figures(mesh: trimesh.Trimesh, truth: trimesh.Trimesh, seed: int) -> ShapeFigures:
     """A mesh's outer surface beside the true one. Raises MeshError where either has none."""
-    return ShapeFigures(
-        chamfer=chamfer_distance(mesh, truth, seed=seed).fraction,
-        f_1=f_score(mesh, truth, 0.01, seed=seed).score,
-        f_2=f_score(mesh, truth, 0.02, seed=seed).score,
-        normals=normal_consistency(mesh, truth, seed=seed),
-    )
+    both = compare_surfaces(mesh, truth, seed=seed)
+    scores = both.f_score(0.01).score, both.f_score(0.02).score
+    return ShapeFigures(both.chamfer().fraction, *scores, both.normal_consistency())
 
 
 def _warm(workspace: Workspace, job: Job) -> None:

@@ -160,7 +160,7 @@ def test_shapes_are_shares_of_the_true_diagonal():
     [
         (["--masks", "guess"], "no masks 'guess'"),
         (["--objects", ","], "names none"),
-        (["--most", "0"], "0 is not in the range"),
+        (["--most", "0"], "Invalid value for '--most'"),
     ],
 )
 def test_bad_usage_exits_with_2(words, sentence, own_cache):
