@@ -87,6 +87,22 @@ def temporary_prefix() -> str:
     return f"{LEFTOVER}{_MACHINE}-{os.getpid()}-"
 
 
+@contextlib.contextmanager
+def scratch_folder(cache: Path) -> Iterator[Path]:
+    """A folder in the cache for what is thrown away; were we killed, the cache's tidying removes it.
+
+    Raises:
+        StorageError: the cache can't be written.
+    """
+    with storage_errors(cache):
+        cache.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=cache))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path, pattern: str = "") -> None:
     """Removes what killed runs were writing in a folder, or in those folders of it that fit ``pattern`` ("*/").
 

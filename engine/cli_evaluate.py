@@ -1,4 +1,4 @@
-"""The command line of `sa3d evaluate masks | segmenters | field | ablation | nvos | spin-nerf | replica`."""
+"""The command line of `sa3d evaluate masks | segmenters | field | mesh | ablation | nvos | spin-nerf | replica`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 
 from engine.cache import cache_root
 from engine.cli_evaluate_field import evaluate_field
+from engine.cli_evaluate_mesh import evaluate_mesh
 from engine.cli_options import (
     AsJson,
     CacheDir,
@@ -28,6 +29,7 @@ from engine.progress import Job
 
 evaluate_app = typer.Typer(no_args_is_help=True, help="Measures against the truth.")
 evaluate_app.command("field")(evaluate_field)
+evaluate_app.command("mesh")(evaluate_mesh)
 
 Objects = Annotated[str | None, typer.Option("--object", help="Names, separated by commas (default: all).")]
 Apart = Annotated[str, typer.Option(help="Names of objects to be left out of a second mean, separated by commas.")]

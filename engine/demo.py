@@ -5,13 +5,9 @@ Everything that needs Blender runs in a process of its own; the engine never imp
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
 import resource
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -23,6 +19,7 @@ from PIL import Image
 from rich.table import Table
 
 from engine.api import Options, Segmented, SegmentOptions, open_workspace, render_masks, segment, write_result
+from engine.blender_process import run_blender_module
 from engine.cache import write_json
 from engine.captures.load import load_capture
 from engine.console import table_console
@@ -33,56 +30,9 @@ from engine.evaluation.truth import Truth, read_truth
 from engine.progress import Job
 from engine.prompts import UserPrompt
 from engine.workspace import Workspace
-from sa3d_blender.protocol.errors import EnvironmentFault, StorageError
+from sa3d_blender.protocol.errors import StorageError
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 SHEET_VIEWS = 4
-
-
-def run_blender_module(module: str, arguments: Sequence[str], job: Job, stage_name: str) -> None:
-    """Runs ``python -m module`` in Blender's Python module; its JSON lines on standard error become progress.
-
-    Raises:
-        EnvironmentFault: the bpy package is not installed, or the process failed.
-        Cancelled: on request; the process is ended.
-    """
-    if importlib.util.find_spec("bpy") is None:
-        raise EnvironmentFault(
-            "The demo renders its scene with Blender's Python module, which is not installed.",
-            "Run `make setup`, or install the extra: pip install 'sa3d-blender[blender]'.",
-        )
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        errors="replace",
-        env=environment,
-    )
-    last: list[str] = []
-    try:
-        with job.stage(stage_name) as stage:
-            assert process.stderr is not None
-            for line in process.stderr:
-                try:
-                    report = json.loads(line)
-                    stage.total = float(report["total"])
-                    stage.at(float(report["done"]))
-                except (ValueError, KeyError, TypeError):
-                    last = [*last[-5:], line.strip()]
-                job.check()
-            code = process.wait()
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if code != 0:
-        said = next((line for line in reversed(last) if line), "it said nothing")
-        raise EnvironmentFault(
-            f"Blender's module failed while {stage_name[0].lower()}{stage_name[1:]} (exit {code}): {said}",
-            "Run `sa3d doctor`; on a bare Linux the module's system libraries may be missing (see the README).",
-        )
 
 
 def run_demo(out: Path, views: int, options: Options, job: Job) -> dict[str, Any]:

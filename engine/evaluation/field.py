@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engine.cache import storage_errors, temporary_prefix
+from engine.cache import scratch_folder
 from engine.captures.load import load_capture
 from engine.devices import pick_device
 from engine.evaluation.field_process import measure_apart
@@ -94,7 +92,7 @@ def evaluate_field(paths: Sequence[Path], plan: FieldPlan, options: Options, job
     pictures: list[Picture] = []
     failed: list[dict[str, str]] = []
     error: Sa3dError | None = None
-    with _folder(options.cache) as folder:
+    with scratch_folder(options.cache) as folder:
         runs = _runs(paths, plan, options, backbone, folder)
         if backbone is None:
             job.log(f"LPIPS isn't measured: {why_not}.")
@@ -143,18 +141,6 @@ def show_field(result: dict[str, Any]) -> None:
         print(f"Failed: {each['capture']}, {each['field']} {each['quality']}: {each['what']}")
     if "page" in result:
         print(f"Page: {result['page']}")
-
-
-@contextmanager
-def _folder(cache: Path) -> Iterator[Path]:
-    """A folder in the cache for what is thrown away; were we killed, the cache's tidying removes it."""
-    with storage_errors(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=temporary_prefix(), dir=cache))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _runs(

@@ -14,14 +14,17 @@ from sa3d_blender.protocol.errors import MeshError, Sa3dError
 
 __all__ = [
     "Chamfer",
+    "Comparison",
     "FScore",
     "boundary_iou",
     "chamfer_distance",
+    "compare_surfaces",
     "f_score",
     "iou",
     "outer_surface",
     "pixel_accuracy",
     "psnr",
+    "surface_samples",
 ]
 
 
@@ -43,6 +46,39 @@ class FScore:
     precision: float
     recall: float
     threshold: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Samples of two surfaces, and for each the nearest of the other surface's.
+
+    ``to_truth`` [S] are the distances of the mesh's samples, ``from_truth`` [S] those of the true mesh's, in world
+    units; ``cosines_there`` and ``cosines_back`` [S] the absolute cosines between the normals of the two. ``diagonal``
+    is that of the true mesh's bounding box.
+    """
+
+    to_truth: np.ndarray
+    from_truth: np.ndarray
+    cosines_there: np.ndarray
+    cosines_back: np.ndarray
+    diagonal: float
+
+    def chamfer(self) -> Chamfer:
+        """As `chamfer_distance`."""
+        to_truth, from_truth = float(self.to_truth.mean()), float(self.from_truth.mean())
+        distance = 0.5 * (to_truth + from_truth)
+        return Chamfer(distance, distance / self.diagonal, to_truth, from_truth)
+
+    def f_score(self, threshold_fraction: float = 0.02) -> FScore:
+        """As the function `f_score`."""
+        threshold = threshold_fraction * self.diagonal
+        precision, recall = float(np.mean(self.to_truth <= threshold)), float(np.mean(self.from_truth <= threshold))
+        score = 2.0 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
+        return FScore(score, precision, recall, threshold)
+
+    def normal_consistency(self) -> float:
+        """As `engine.evaluation.mesh_metrics.normal_consistency`."""
+        return float(0.5 * (self.cosines_there.mean() + self.cosines_back.mean()))
 
 
 def iou(mask: np.ndarray, truth: np.ndarray) -> float:
@@ -96,10 +132,7 @@ def chamfer_distance(
     ``samples`` points on each surface, uniform by area, drawn from ``seed``. Two equal meshes come out at about half
     the mean spacing of the samples, not at 0. Raises MeshError where a mesh has no surface.
     """
-    there, back, diagonal = _distances(mesh, true_mesh, samples, seed)
-    to_truth, from_truth = float(there.mean()), float(back.mean())
-    distance = 0.5 * (to_truth + from_truth)
-    return Chamfer(distance, distance / diagonal, to_truth, from_truth)
+    return compare_surfaces(mesh, true_mesh, samples, seed).chamfer()
 
 
 def f_score(
@@ -114,11 +147,7 @@ def f_score(
     Close is within ``threshold_fraction`` of the true mesh's bounding-box diagonal. Raises MeshError where a mesh has
     no surface.
     """
-    there, back, diagonal = _distances(mesh, true_mesh, samples, seed)
-    threshold = threshold_fraction * diagonal
-    precision, recall = float(np.mean(there <= threshold)), float(np.mean(back <= threshold))
-    score = 2.0 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0
-    return FScore(score, precision, recall, threshold)
+    return compare_surfaces(mesh, true_mesh, samples, seed).f_score(threshold_fraction)
 
 
 def outer_surface(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
@@ -151,21 +180,40 @@ def _parts(mesh: trimesh.Trimesh) -> list[trimesh.Trimesh]:
     return [trimesh.Trimesh(positions, faces[of_face == k], process=False) for k in np.unique(of_face)]
 
 
-def _distances(
-    mesh: trimesh.Trimesh, true_mesh: trimesh.Trimesh, samples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """Distances of samples of the mesh to the truth's samples, the other way round, and the truth's diagonal."""
-    points = _sampled(outer_surface(mesh), samples, seed, "The mesh")
-    true_points = _sampled(outer_surface(true_mesh), samples, seed + 1, "The true mesh")
+def compare_surfaces(
+    mesh: trimesh.Trimesh, true_mesh: trimesh.Trimesh, samples: int = 100_000, seed: int = 0
+) -> Comparison:
+    """Two outer surfaces beside each other: all that their distances and normals tell, from one look.
+
+    ``samples`` points on each surface, uniform by area, drawn from ``seed``. Raises MeshError where a mesh has no
+    surface.
+    """
+    points, normals = surface_samples(outer_surface(mesh), samples, seed, "The mesh")
+    true_points, true_normals = surface_samples(outer_surface(true_mesh), samples, seed + 1, "The true mesh")
+    to_truth, nearest = cKDTree(true_points).query(points)
+    from_truth, true_nearest = cKDTree(points).query(true_points)
+    cosines_there = np.abs(np.einsum("si,si->s", normals, true_normals[nearest]))
+    cosines_back = np.abs(np.einsum("si,si->s", true_normals, normals[true_nearest]))
     diagonal = float(np.linalg.norm(true_mesh.bounds[1] - true_mesh.bounds[0]))
-    return cKDTree(true_points).query(points)[0], cKDTree(points).query(true_points)[0], diagonal
+    return Comparison(to_truth, from_truth, cosines_there, cosines_back, diagonal)
 
 
-def _sampled(mesh: trimesh.Trimesh, samples: int, seed: int, what: str) -> np.ndarray:
+def surface_samples(
+    mesh: trimesh.Trimesh, samples: int, seed: int, what: str = "The mesh"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points [S, 3] on a surface, uniform by area, and the unit normals [S, 3] of the faces that they lie on.
+
+    ``what`` it is called in the error.
+
+    Raises MeshError where the mesh has no surface.
+    """
     if len(mesh.faces) == 0 or not np.isfinite(mesh.vertices).all() or not mesh.area > 0.0:
         raise MeshError(f"{what} has no surface to measure.", "Give a mesh with faces and finite vertices.")
-    points, _ = trimesh.sample.sample_surface(mesh, samples, seed=seed)
-    return np.asarray(points)
+    points, faces = trimesh.sample.sample_surface(mesh, samples, seed=seed)
+    # Not Trimesh.face_normals: what a file says of them may be something else.
+    corners = np.asarray(mesh.vertices, np.float64)[np.asarray(mesh.faces)[faces]]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return np.asarray(points), normals / np.linalg.norm(normals, axis=1, keepdims=True)
 
 
 def _band(mask: np.ndarray, width: int) -> np.ndarray:

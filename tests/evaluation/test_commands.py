@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,23 +23,11 @@ from engine.evaluation.ablation import as_table, variants
 from engine.evaluation.masks import Outcome
 from engine.evaluation.run import Carried
 from engine.evaluation.tasks import Task, ViewScore
-from engine.fields.settings import PRESETS
 from engine.lifting.settings import PAPER, LiftingSettings
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
 from engine.train import Trained, train
 from engine.workspace import Workspace
-
-
-@pytest.fixture(scope="module")
-def cache(tiny_capture: TinyCapture, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache with a field of the tiny capture; the draft preset means that field."""
-    folder = tmp_path_factory.mktemp("cache")
-    small = replace(PRESETS["draft"], steps=450, rays=1024, sides=(32, 48), upsample_at=(100,))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(PRESETS, "draft", small)
-        train(load_capture(tiny_capture.folder), "draft", Options(folder, "cpu"), Job())
-        yield folder
 
 
 @pytest.fixture
