@@ -34,7 +34,8 @@ class CutField(TrainableField):
     probability: Tensor
 
     def __init__(self, inner: TrainableField, aabb: Float[Tensor, "2 3"], probability: Float[Tensor, "x y z"]) -> None:
-        x, y, z = probability.shape
+        # Twice as fine as the probability, which cuts through cells: renderers look where this bake says.
+        x, y, z = (2 * n - 1 for n in probability.shape)
         super().__init__(aabb, False, (x, y, z))
         self.inner = inner
         self.register_buffer("probability", probability.float())
