@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from engine.encoding import encode_capture
 from engine.import_field import import_field
+from engine.known_distance import KnownDistance, known_distance
+from engine.object_field import cut_result, object_field
+from engine.object_views import PictureOptions, render_result
 from engine.objects import correct_result, mesh_again, reopen, segment_capture, undo_result, write_result
 from engine.options import Options, SegmentOptions
 from engine.prompted_view import attached_to_clicks, first_seed, prompt_places
@@ -15,7 +18,9 @@ from engine.train import Trained, open_workspace, preset, split_views, train
 
 __all__ = [
     "Hit",
+    "KnownDistance",
     "Options",
+    "PictureOptions",
     "SegmentOptions",
     "Segmented",
     "TextPrompt",
@@ -23,19 +28,23 @@ __all__ = [
     "attached_to_clicks",
     "check_weights",
     "correct_result",
+    "cut_result",
     "encode_capture",
     "first_seed",
     "get_weights",
     "import_field",
+    "known_distance",
     "list_weights",
     "make_mesh",
     "mesh_again",
+    "object_field",
     "object_probability",
     "open_workspace",
     "preset",
     "prompt_places",
     "remove_weights",
     "render_masks",
+    "render_result",
     "reopen",
     "segment",
     "segment_capture",

@@ -1,4 +1,4 @@
-"""The command line: `sa3d train | encode | segment | correct | mesh | evaluate | weights | demo | doctor | serve`.
+"""The command line: `sa3d` and a command for each thing that it does.
 
 It parses, prints and exits; the API works.
 """
@@ -18,6 +18,7 @@ from rich.table import Table
 from engine.cache import cache_root
 from engine.cli_encode import encode
 from engine.cli_evaluate import evaluate_app
+from engine.cli_object import cut, render
 from engine.cli_options import (
     SCALE_HELP,
     AsJson,
@@ -26,12 +27,14 @@ from engine.cli_options import (
     Device,
     Disk,
     Memory,
+    ResultPath,
     Seed,
     SegmenterName,
     box_option,
     lifting_settings,
     point_option,
     run,
+    scale_by_option,
     share_option,
     text_option,
 )
@@ -42,12 +45,20 @@ from engine.progress import Job, readable_seconds
 from engine.scribbles import SCRIBBLE_HELP
 from engine.segmenters.text import BOX_THRESHOLD, TEXT_THRESHOLD
 
+OUT_HELP = "File, by its suffix: .glb, .ply, .obj, .stl, .usd, .usda, .usdc (default: object.glb in the folder)."
+SCALE_BY_HELP = (
+    "A:B:METRES, to write in metres: two points, each x,y,z in the capture's world or VIEW:x,y in pixels of a photo, "
+    "and their true distance."
+)
+
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(weights_app, name="weights")
 app.command()(encode)
+app.command()(render)
+app.command()(cut)
 app.command()(serve)
 
 
@@ -179,7 +190,7 @@ def segment(
 
 @app.command()
 def correct(
-    result: Annotated[Path, typer.Argument(help="A folder that `sa3d segment --out` wrote.")],
+    result: ResultPath,
     view: Annotated[str | None, typer.Option(help="The photo in which the clicks are given.")] = None,
     point: Annotated[
         list[str] | None, typer.Option(help="X,Y[,0|1] in pixels of the photo; 0 = not the object.")
@@ -220,12 +231,13 @@ def correct(
 
 @app.command()
 def mesh(
-    result: Annotated[Path, typer.Argument(help="A folder that `sa3d segment --out` wrote.")],
+    result: ResultPath,
     level: Annotated[
         float, typer.Option(callback=share_option, help="Surface level in (0, 1]: lower grows, higher shrinks.")
     ] = 0.5,
     lam: Annotated[float | None, typer.Option("--lambda", min=0.0, help="Weight of evidence against.")] = None,
-    out: Annotated[Path | None, typer.Option(help="GLB file (default: object.glb in the folder).")] = None,
+    out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
+    scale_by: Annotated[str | None, typer.Option(help=SCALE_BY_HELP)] = None,
     device: Device = "auto",
     cache: CacheDir = None,
     as_json: AsJson = False,
@@ -235,9 +247,12 @@ def mesh(
 
     if level >= 1:
         raise typer.BadParameter("--level must be below 1.")
+    scale = scale_by_option(scale_by)
+    if scale is not None and out is None:
+        raise typer.BadParameter("--scale-by goes with --out: the result's own mesh stays where its photos are.")
 
     def work(job: Job) -> dict[str, Any]:
-        path = api.mesh_again(result, api.Options(cache_root(cache), device), job, level, lam, out)
+        path = api.mesh_again(result, api.Options(cache_root(cache), device), job, level, lam, out, scale)
         return {"mesh": str(path), "seconds": job.timings}
 
     run(work, as_json, lambda found: print(found["mesh"]))

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.console import ConsoleListener
+from engine.known_distance import KnownDistance, known_distance
 from engine.lifting.settings import RULES, LiftingSettings
 from engine.progress import Job
 from engine.segmenters.ranking import SEGMENTERS
@@ -31,6 +32,7 @@ SCALE_HELP = "Which of the segmenter's masks is meant, such as part (default: th
 SegmenterName = Annotated[str, typer.Option(help=SEGMENTER_HELP)]
 Memory = Annotated[int, typer.Option("--memory", min=0, help="Megabytes of memory for ray weights.")]
 Disk = Annotated[int, typer.Option("--disk", min=0, help="Megabytes of the cache for ray weights.")]
+ResultPath = Annotated[Path, typer.Argument(help="A folder that `sa3d segment --out` wrote.")]
 CapturePath = Annotated[Path, typer.Argument(help="A capture: its folder, transforms.json or poses_bounds.npy.")]
 
 
@@ -96,6 +98,13 @@ def text_option(
     if any(other is not None for other in others):
         raise typer.BadParameter("give --text or one of --box, --scribble and --mask, not both; --point goes with it.")
     return TextPrompt(words, hit, box_threshold, text_threshold, detector)
+
+
+def scale_by_option(text: str | None) -> KnownDistance | None:
+    try:
+        return None if text is None else known_distance(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--scale-by: {error}") from None
 
 
 def share_option(value: float) -> float:

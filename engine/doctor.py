@@ -41,6 +41,12 @@ LIBRARIES: dict[str, str] = {
 MIN_PYTHON = (3, 11)
 MIN_FREE_DISK = 2 * 1024**3  # a trained field, its pictures and one object take some hundreds of megabytes
 MIN_FREE_MEMORY = 3 * 1024**3  # training a draft field in full batches, with torch itself
+# What comes as an extra, by its name for pip: the extra, and what it is for.
+EXTRAS: dict[str, tuple[str, str]] = {
+    "transformers": ("text", "text prompts"),
+    "av": ("video", "turntables as .mp4"),
+    "usd-core": ("usd", "meshes as .usdc"),
+}
 _SETUP = "Run 'make setup', or 'pip install {}' in the engine's Python."
 
 
@@ -60,7 +66,7 @@ def examine(cache_root: Path) -> list[Finding]:
     findings += [_library(name, purpose) for name, purpose in LIBRARIES.items()]
     for look in (_torchvision, _devices, _bpy, _cores):
         findings.append(_guarded(look))
-    findings.append(_text_prompts())
+    findings += [_extra(name, extra, purpose) for name, (extra, purpose) in EXTRAS.items()]
     findings += _weights(cache_root)
     findings += [_cache(cache_root), _disk(cache_root), _memory()]
     return findings
@@ -169,12 +175,12 @@ def _weights(cache_root: Path) -> list[Finding]:
     return found
 
 
-def _text_prompts() -> Finding:
-    version = _version("transformers")
+def _extra(name: str, extra: str, purpose: str) -> Finding:
+    version = _version(name)
     if version is None:
-        cure = "Run 'make setup', or \"pip install 'sa3d-blender[text]'\" in the engine's Python."
-        return Finding("transformers", None, "missing; only text prompts need it", cure)
-    return Finding("transformers", True, f"{version}, for text prompts")
+        cure = f"Run 'make setup', or \"pip install 'sa3d-blender[{extra}]'\" in the engine's Python."
+        return Finding(name, None, f"missing; only {purpose} need it", cure)
+    return Finding(name, True, f"{version}, for {purpose}")
 
 
 def _cache(root: Path) -> Finding:

@@ -11,10 +11,13 @@ from typing import Any
 from engine.cache import write_json
 from engine.captures.load import find_view, load_capture
 from engine.devices import pick_device
+from engine.known_distance import KnownDistance
 from engine.lifting.corrections import correct, undo
 from engine.lifting.masks import resample
 from engine.lifting.store import StoredObject, store
 from engine.meshing.export import write_glb
+from engine.meshing.formats import check_mesh_path, write_mesh
+from engine.metric_scale import metres_per_unit
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
 from engine.prompted_view import prompt_places
@@ -135,21 +138,38 @@ def reopen(folder: Path, options: Options, job: Job) -> tuple[Workspace, Trained
     return workspace, trained, read_object(folder, workspace.voxels, trained.key)
 
 
-def mesh_again(folder: Path, options: Options, job: Job, level: float, lam: float | None, out: Path | None) -> Path:
+def mesh_again(
+    folder: Path,
+    options: Options,
+    job: Job,
+    level: float,
+    lam: float | None,
+    out: Path | None,
+    scale: KnownDistance | None = None,
+) -> Path:
     """Makes the mesh of a result folder anew, at another surface level or lambda, from the stored evidence.
 
+    Args:
+        out: a file in the format of its suffix (see `engine.meshing.formats`), instead of the folder's own GLB.
+        scale: writes the mesh in metres, scaled about the world's origin so that this distance is as it is known.
+
     Raises:
-        StorageError: the folder is no result, or its field is no longer there.
+        StorageError: the folder is no result, or its field is no longer there. MeshError, EnvironmentFault: the format
+        isn't known, or needs what isn't installed. PromptError: the scale's points are no places.
     """
+    path = out if out is not None else folder / MESH
+    check_mesh_path(path)
     workspace, _, kept = reopen(folder, options, job)
+    factor = 1.0 if scale is None else metres_per_unit(scale, workspace)
     settings = replace(kept.stored.settings, lam=kept.stored.settings.lam if lam is None else lam)
     workspace.prepare(job)
     values = object_probability(workspace, kept.stored, settings)
     masks = render_masks(workspace, values, job)
     mesh = make_mesh(workspace, values, kept.stored.seen(), SegmentOptions(lifting=settings), masks, job, level)
-    path = out if out is not None else folder / MESH
-    write_glb(mesh, path)
-    return path
+    if scale is not None:
+        job.log(f"One unit of the capture's world is {factor:.6g} m.")
+        mesh.apply_scale(factor)
+    return write_mesh(mesh, path)
 
 
 def correct_result(

@@ -96,12 +96,13 @@ def test_weights_that_have_begun_to_come_are_no_fault(tmp_path):
     assert "2.0 KiB of" in finding.detail
 
 
-def test_the_extra_for_text_prompts_is_optional_and_its_cure_installs_it(tmp_path, monkeypatch):
+def test_the_extras_are_optional_and_their_cures_install_them(tmp_path, monkeypatch):
     assert found(doctor.examine(tmp_path), "transformers").ok is True
     monkeypatch.setattr(doctor, "_version", lambda name: None)
-    finding = found(doctor.examine(tmp_path), "transformers")
-    assert finding.ok is None
-    assert "sa3d-blender[text]" in finding.cure
+    for name, extra in (("transformers", "text"), ("av", "video"), ("usd-core", "usd")):
+        finding = found(doctor.examine(tmp_path), name)
+        assert finding.ok is None
+        assert f"sa3d-blender[{extra}]" in finding.cure
     assert found(doctor.examine(tmp_path), "weights grounding-dino-tiny").ok is None
 
 

@@ -10,6 +10,7 @@ import torch
 
 from engine.captures.bounds import SceneBox
 from engine.fields.base import TrainableField
+from engine.fields.cut import CutField
 from engine.fields.dvgo import DVGO, DVGOSettings
 from engine.fields.imports.imported import ImportedField
 from engine.fields.nerf import NETWORKS, NeRF, NeRFSettings
@@ -56,9 +57,20 @@ def _only_imported(box: SceneBox, resolution: tuple[int, int, int], training: Tr
     raise FieldError("Fields of other programs are imported, not trained.", "Give the checkpoint with --from.")
 
 
-# What `engine.import_field` makes can be built again from disk like the others, but nobody should be offered it.
-IMPORTED = {
-    ImportedField.kind: FieldKind("imported from another program", _only_imported, ImportedField.rebuild, PRESETS)
+def _only_cut(box: SceneBox, resolution: tuple[int, int, int], training: TrainingSettings) -> CutField:
+    raise FieldError("A field of one object is cut from another, not trained.", "Cut it with `sa3d cut`.")
+
+
+def _rebuilt_cut(description: Mapping[str, Any]) -> CutField:
+    inner = kind_of(description["kind"]).rebuild(description["field"])
+    return CutField.around(inner, description)
+
+
+# What `engine.import_field` and `engine.object_field` make can be built again from disk like the others, but nobody
+# should be offered it.
+NOT_TRAINED = {
+    ImportedField.kind: FieldKind("imported from another program", _only_imported, ImportedField.rebuild, PRESETS),
+    CutField.kind: FieldKind("cut to an object", _only_cut, _rebuilt_cut, PRESETS),
 }
 
 
@@ -68,8 +80,8 @@ def kind_of(name: str) -> FieldKind:
     Raises:
         FieldError: there is none.
     """
-    if name in IMPORTED:
-        return IMPORTED[name]
+    if name in NOT_TRAINED:
+        return NOT_TRAINED[name]
     if name not in KINDS:
         raise FieldError(f"There is no kind of field called '{name}'.", f"Choose one of: {', '.join(KINDS)}.")
     return KINDS[name]

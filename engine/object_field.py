@@ -1,0 +1,149 @@
+"""A segmented object as a field of its own: to be rendered without its scene, and saved without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from scipy import ndimage
+
+from engine.cache import storage_errors
+from engine.captures.bounds import SceneBox
+from engine.fields.checkpoint import save_field
+from engine.fields.crop import cropped
+from engine.fields.cut import CutField
+from engine.fields.scene_grid import build_grid
+from engine.fields.settings import Sampling
+from engine.fields.training import TrainedField
+from engine.lifting.lifted import FIRM
+from engine.lifting.store import StoredObject
+from engine.lifting.voxels import VoxelGrid
+from engine.meshing.from_field import SurfaceSettings, nearest_filled, object_box
+from engine.objects import reopen
+from engine.options import Options
+from engine.progress import Job
+from engine.segment import object_probability
+from engine.workspace import Workspace
+from sa3d_blender.protocol.errors import FieldError
+
+__all__ = ["ObjectField", "cut_result", "object_field"]
+
+SMOOTHED = 0.7  # voxels, a Gaussian's width
+COARSE, FINE = 128, 64  # least intervals along a ray
+
+
+@dataclass(frozen=True)
+class ObjectField:
+    """An object alone: its field, and the ball around what is solid of it (``centre`` [3], ``radius``; world)."""
+
+    field: TrainedField
+    centre: Float[np.ndarray, " 3"]
+    radius: float
+
+
+def object_field(workspace: Workspace, stored: StoredObject, job: Job) -> ObjectField:
+    """The field of a workspace, cut to an object that was lifted in it.
+
+    Voxels that no view has looked at belong to it where the nearest one that was seen does: the inside of an object,
+    and its underside.
+
+    Raises:
+        MeshError: no part of the field belongs to the object.
+    """
+    if stored.settings.boundary:
+        workspace.prepare(job)
+    with job.stage("Cutting the field"):
+        voxels = workspace.voxels
+        dense = voxels.dense(object_probability(workspace, stored, stored.settings))
+        box = object_box(dense, workspace.cell_opacity, voxels, SurfaceSettings())
+        first, last = _nodes_around(box, voxels, 0.0)
+        part = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
+        known = np.zeros(voxels.shape, bool)
+        known[voxels.index >= 0] = stored.seen() & ~_doubtful(stored)
+        # Farther around: what lies hidden in a neighbour belongs to its surface, which may end outside of the box.
+        start, end = _nodes_around(box, voxels, 0.5)
+        around = tuple(slice(a, b + 1) for a, b in zip(start, end, strict=True))
+        filled = dense.copy()
+        filled[around] = nearest_filled(dense[around], known[around])
+        # What isn't occupied stays empty: there a network may say anything, since nobody has asked it there.
+        probability = _smoothed(filled[part], voxels.index[part] >= 0)
+        aabb = np.stack([voxels.aabb[0] + first * voxels.cell_size, voxels.aabb[0] + last * voxels.cell_size])
+        trained = workspace.trained
+        device = trained.model.aabb.device
+        model = CutField(
+            cropped(trained.model, aabb),
+            torch.from_numpy(aabb).float().to(device),
+            torch.from_numpy(probability.astype(np.float32)).to(device),
+        )
+        model = model.to(device).eval()
+        field = TrainedField(
+            model,
+            build_grid(model, trained.settings.occupancy_side),
+            SceneBox(aabb, "object"),
+            replace(trained.settings, rendering=_closely(trained.settings.rendering)),
+            trained.quality,
+            left_out=trained.left_out,
+            poses=trained.poses,
+        )
+        solid = np.argwhere((probability > 0.5) & (workspace.cell_opacity[part] > 0.2))
+        points = aabb[0] + solid * voxels.cell_size
+    centre = (points.min(0) + points.max(0)) / 2
+    radius = float(np.linalg.norm(points - centre, axis=1).max()) + float(voxels.cell_size.max())
+    return ObjectField(field, centre, radius)
+
+
+def _nodes_around(
+    box: Float[np.ndarray, "2 3"], voxels: VoxelGrid, margin: float
+) -> tuple[Int[np.ndarray, " 3"], Int[np.ndarray, " 3"]]:
+    """The first and the last voxel along x, y, z of a world box that is grown on all sides by a share of its own."""
+    grown = box + margin * (box[1] - box[0]) * np.array([[-1.0], [1.0]])
+    places = (grown - voxels.aabb[0]) / voxels.cell_size
+    most = np.array(voxels.shape) - 1
+    return np.clip(np.floor(places[0] + 1e-6).astype(int), 0, most), np.clip(
+        np.ceil(places[1] - 1e-6).astype(int), 0, most
+    )
+
+
+def _smoothed(
+    probability: Float[np.ndarray, "x y z"], occupied: Bool[np.ndarray, "x y z"]
+) -> Float[np.ndarray, "x y z"]:
+    """Probabilities without what single voxels say against all around them: specks that would be holes in a surface."""
+    weight = ndimage.gaussian_filter(occupied.astype(np.float32), SMOOTHED)
+    found = ndimage.gaussian_filter(np.where(occupied, probability, np.float32(0)), SMOOTHED)
+    smoothed: np.ndarray = np.where(occupied, found / np.maximum(weight, 1e-6), np.float32(0)).astype(np.float32)
+    return smoothed
+
+
+def _closely(sampling: Sampling) -> Sampling:
+    """So many samples that none of what is left of the density is missed: it ends within a cell, unlike a scene's."""
+    return replace(sampling, coarse=max(sampling.coarse, COARSE), fine=max(sampling.fine, FINE))
+
+
+def _doubtful(stored: StoredObject) -> Bool[np.ndarray, " n"]:
+    """Voxels that may be the object's but that views have hardly seen: deep inside, where noise decides."""
+    support = stored.voxels.support
+    return support.scatter((support.foreground + support.background < FIRM).astype(np.float32)) > 0
+
+
+def cut_result(folder: Path, out: Path, options: Options, job: Job) -> dict[str, Any]:
+    """`sa3d cut`: writes the field of a result folder, cut to its object, as a field of its own; returns what it is.
+
+    It loads like any other field and belongs to the same capture.
+
+    Raises:
+        FieldError: ``out`` holds the field that it would be cut from. StorageError: ``folder`` is no result, its field
+        is no longer there, or ``out`` can't be written. MeshError: no part of the field belongs to the object.
+    """
+    workspace, trained, kept = reopen(folder, options, job)
+    if out.resolve() == trained.folder.resolve():
+        raise FieldError(f"{out} holds the field that is to be cut.", "Name another folder with --out.")
+    found = object_field(workspace, kept.stored, job)
+    with job.stage("Writing the field"), storage_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        save_field(found.field, out, workspace.capture_key)
+        size = sum(path.stat().st_size for path in out.glob("field.*"))
+    return {"field": str(out), "bytes": size, "box": found.field.box.aabb.tolist(), "seconds": job.timings}
