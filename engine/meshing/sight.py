@@ -83,8 +83,8 @@ class Sight:
 def sight_of(photo: PhotoForColour, vertices: np.ndarray, faces: np.ndarray, reach: float) -> Sight | None:
     """What ``photo`` shows of the mesh ``vertices`` [V, 3], ``faces`` [F, 3]; None where it is not in the photo.
 
-    A pixel shows the mesh where that is drawn into it, its depth agrees with the field's to within ``reach`` (so nothing
-    else stands in front), and it lies in the photo's mask. Raises MeshError where sizes differ.
+    A pixel shows the mesh where that is drawn into it, its depth agrees with the field's to within ``reach`` (so that
+    nothing else stands in front), and it lies in the photo's mask. Raises MeshError where sizes differ.
     """
     height, width = photo.rgb.shape[:2]
     if photo.depth.shape != (height, width) or (photo.mask is not None and photo.mask.shape != (height, width)):

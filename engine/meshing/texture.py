@@ -27,7 +27,7 @@ _LEAST, _MOST = 16, 8192
 
 @dataclass(frozen=True)
 class TextureSettings:
-    """``size_px`` texels a side, charts about ``padding_px`` texels apart; with a ``normal_map`` of the dense surface."""
+    """``size_px`` texels a side, charts about ``padding_px`` apart, and a ``normal_map`` of the dense surface."""
 
     size_px: int = 1024
     normal_map: bool = True

@@ -1,4 +1,4 @@
-"""Baked textures in the file: packed pictures, the material that shows them, and the colours that they give vertices."""
+"""Baked textures in the file: packed pictures, the material that shows them, the colours that they give vertices."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_turned_and_mirrored_pictures_have_frames_of_their_own():
 
 def test_the_map_brings_back_ripples_that_the_coarse_ball_lost():
     dense = ball(5)
-    dense.vertices *= (1.0 + 0.01 * np.sin(14.0 * dense.vertices[:, 2:])) / 1.0
+    dense.vertices *= 1.0 + 0.01 * np.sin(14.0 * dense.vertices[:, 2:])
     coarse = ball(3)
     made = textured(coarse, dense, [], TextureSettings(256), Job())
     image = np.asarray(made.visual.material.normalTexture)
