@@ -255,5 +255,5 @@ def mesh_report(mesh: trimesh.Trimesh) -> dict[str, object]:
     }
     if textured:
         report["texture_px"] = visual.material.baseColorTexture.width
-        report["observed"] = float(np.mean(mesh.vertex_attributes["observed"]))
+        report["observed"] = float(np.mean(np.asarray(mesh.vertex_attributes["observed"], np.float64)))
     return report

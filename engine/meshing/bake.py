@@ -14,7 +14,8 @@ from engine.progress import Stage
 
 __all__ = ["Baked", "Witness", "bake", "witnesses"]
 
-_DISAGREEMENT = 0.15  # colours further than this from the median count for little: highlights, wrong depths
+_DISAGREEMENT = 0.15  # colours further than this from what most agree on count for little: highlights, wrong depths
+_ROUNDS = 3
 _SHARPEN = 3.0  # of the votes, in the mean: photos are never aligned to the pixel, so the best few make the detail
 _PLACES = 6000  # of the surface, on which exposures are compared
 
@@ -80,7 +81,7 @@ def bake(
 ) -> Baked:
     """Colours of ``points`` [N, 3] with unit ``normals`` [N, 3]; the stage advances by one a photo.
 
-    Of the ``keep`` photos that count most at a point, those far from the weighted median are played down, and the rest
+    Of the ``keep`` photos that count most at a point, those that the rest disagrees with are played down, and the rest
     is averaged with weights that favour the best. All weights fall off smoothly over the surface, to outlines and to
     grazing angles, so no border between two photos shows.
     """
@@ -102,14 +103,17 @@ def bake(
 
 
 def _agreed(colours: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """Mean [N, 3] of colours [N, K, 3] near their weighted median, the best votes [N, K] counting most."""
-    share = votes / np.maximum(votes.sum(axis=1, keepdims=True), 1e-30)
-    order = np.argsort(colours, axis=1)
-    ordered = np.take_along_axis(colours, order, axis=1)
-    behind = np.cumsum(np.take_along_axis(np.broadcast_to(share[..., None], colours.shape), order, axis=1), axis=1)
-    middle = np.argmax(behind >= 0.5 - 1e-4, axis=1)[:, None, :]
-    median = np.take_along_axis(ordered, middle, axis=1)
-    off = np.square(colours - median).sum(axis=2) / _DISAGREEMENT**2
+    """Mean [N, 3] of the colours [N, K, 3] that agree, the best votes [N, K] counting most.
+
+    Reweighted from the plain mean on (Geman-McClure). A median would be stronger, but where two photos have about the
+    same vote it jumps from one to the other, and that is a seam.
+    """
     best = votes / np.maximum(votes.max(axis=1, keepdims=True), 1e-30)
-    weights = best**_SHARPEN / (1.0 + off) ** 2
+    weights = best
+    for _ in range(_ROUNDS):
+        share = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-30)
+        mean = np.einsum("nk,nkc->nc", share, colours)
+        off = np.square(colours - mean[:, None, :]).sum(axis=2) / _DISAGREEMENT**2
+        weights = best / (1.0 + off) ** 2
+    weights = weights * best ** (_SHARPEN - 1.0)
     return np.einsum("nk,nkc->nc", weights, colours) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-30)

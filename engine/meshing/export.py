@@ -95,16 +95,16 @@ def read_mesh(path: Path | str) -> trimesh.Trimesh:
         parts = [_placed(scene, node, gltf) for node in scene.graph.nodes_geometry]
     except Exception as fault:  # every reader of trimesh fails in its own way on a damaged file
         raise StorageError(f"The mesh file {path} can't be read: {fault}.", "Write it again.") from fault
-    parts = [part for part in parts if part is not None]
-    if not parts:
+    found = [part for part in parts if part is not None]
+    if not found:
         raise MeshError(f"The mesh file {path} holds no triangles.", "Give a file with a surface in it.")
-    if len(parts) == 1:
-        return cast(trimesh.Trimesh, parts[0])
-    for part in parts:
+    if len(found) == 1:
+        return found[0]
+    for part in found:
         colours = vertex_colours(part)
         if colours is not None:
             part.visual = trimesh.visual.ColorVisuals(part, vertex_colors=colours)
-    return cast(trimesh.Trimesh, trimesh.util.concatenate(parts))
+    return cast(trimesh.Trimesh, trimesh.util.concatenate(found))
 
 
 def vertex_colours(mesh: trimesh.Trimesh) -> np.ndarray | None:
@@ -146,7 +146,7 @@ def _placed(scene: trimesh.Scene, node: str, gltf: bool) -> trimesh.Trimesh | No
     if not isinstance(part, trimesh.Trimesh) or len(part.faces) == 0:
         return None
     # Not Scene.dump: it drops vertex colours that come with a material.
-    placed = trimesh.Trimesh(vertices=np.asarray(part.vertices), faces=np.asarray(part.faces), process=False)
+    placed: Any = trimesh.Trimesh(vertices=np.asarray(part.vertices), faces=np.asarray(part.faces), process=False)
     textures = _textures(part.visual) if gltf else {}
     colours = _stored_colours(part, linear=gltf)
     if textures:
@@ -166,7 +166,7 @@ def _placed(scene: trimesh.Scene, node: str, gltf: bool) -> trimesh.Trimesh | No
         placed.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
     if _OBSERVED in part.vertex_attributes:
         placed.vertex_attributes["observed"] = np.asarray(part.vertex_attributes[_OBSERVED], np.float32).reshape(-1)
-    return placed
+    return cast(trimesh.Trimesh, placed)
 
 
 def _with_colours(tree: dict[str, Any]) -> None:

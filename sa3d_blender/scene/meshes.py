@@ -67,7 +67,7 @@ def _show_texture(data: Any, name: str, surface: Triangles) -> None:
         data.materials.append(texture_material(name, surface))
     elif _shows_colours(shown):
         data.materials[0] = texture_material(name, surface)
-    elif is_baked(shown):
+    elif shown is not None and is_baked(shown):
         if shown.users > 1:
             data.materials[0] = shown = shown.copy()
         show_pictures(shown, name, surface)

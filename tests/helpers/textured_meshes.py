@@ -41,9 +41,7 @@ def textured_box(width: float = 1.0, shift: int = 0, relief: bool = True) -> tri
         uv.append(pixels / (24, 16))
         picture[16 - row - CELL : 16 - row, column : column + CELL] = face_colour(k, shift)
     normals = np.concatenate([np.tile(box.face_normals[pair[0]], (4, 1)) for pair in pairs])
-    mesh = trimesh.Trimesh(
-        np.concatenate(vertices), np.concatenate(faces), vertex_normals=normals, process=False
-    )
+    mesh = trimesh.Trimesh(np.concatenate(vertices), np.concatenate(faces), vertex_normals=normals, process=False)
     material = trimesh.visual.material.PBRMaterial(
         baseColorTexture=Image.fromarray(picture),
         normalTexture=Image.fromarray(np.full((16, 24, 3), (100 + shift, 150, 240), np.uint8)) if relief else None,

@@ -12,7 +12,8 @@ def sheet(side: int = 21) -> tuple[np.ndarray, np.ndarray]:
     """A flat sheet from 0 to 1 in x and y."""
     x, y = np.meshgrid(np.linspace(0, 1, side), np.linspace(0, 1, side), indexing="ij")
     number = np.arange(side * side).reshape(side, side)
-    a, b, c, d = (number[s].ravel() for s in np.s_[:-1, :-1], np.s_[1:, :-1], np.s_[1:, 1:], np.s_[:-1, 1:])
+    corners = np.s_[:-1, :-1], np.s_[1:, :-1], np.s_[1:, 1:], np.s_[:-1, 1:]
+    a, b, c, d = (number[s].ravel() for s in corners)
     faces = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
     return np.stack([x.ravel(), y.ravel(), np.zeros(side * side)], 1), faces
 

@@ -35,7 +35,11 @@ def test_a_pixel_is_the_mean_of_its_corners_by_their_weights():
 
 def test_what_lies_outside_or_nowhere_is_left_out():
     corners = np.array(
-        [[[-5.0, -5.0], [50.0, -5.0], [-5.0, 50.0]], [[np.nan, 0.0], [4.0, 0.0], [0.0, 4.0]], [[40, 40], [50, 40], [40, 50]]]
+        [
+            [[-5.0, -5.0], [50.0, -5.0], [-5.0, 50.0]],
+            [[np.nan, 0.0], [4.0, 0.0], [0.0, 4.0]],
+            [[40, 40], [50, 40], [40, 50]],
+        ]
     )
     pixel, face = fragments(corners, (8, 16))
     assert sorted(pixel) == list(range(8 * 16)) and (face == 0).all()

@@ -91,8 +91,19 @@ def test_there_is_no_switch_between_photos_that_disagree():
     assert np.percentile(steps, 99.9) <= 10
 
 
+def test_one_photo_with_a_highlight_is_outvoted():
+    white = photo_of_ball((4.0, 0.0, 0.2), lambda points: np.ones_like(points))
+    plain = [photo_of_ball(p) for p in [(3.9, 0.6, 0.2), (3.9, -0.6, 0.2), (3.9, 0.2, 0.8), (3.9, 0.2, -0.6)]]
+    made = baked(ball(), [white, *plain])
+    points, colours, _ = looked_up(made)
+    front = points[:, 0] > 0.9
+    off = (colours[front] - smooth_paint(points[front])).max(axis=1)
+    assert off.max() < 0.04 and off.mean() < 0.02
+    assert ((1.0 - smooth_paint(points[front])) / 5.0).max(axis=1).mean() > 0.1  # what an even mean would be off
+
+
 def test_what_no_photo_sees_is_told_and_filled_without_a_seam():
-    made = baked(ball(), [photo_of_ball(p) for p in AROUND if p[0] > 0])
+    made = baked(ball(), [photo_of_ball(p) for p in AROUND if p[0] > 1])
     observed = made.vertex_attributes["observed"]
     assert observed.dtype == np.float32 and set(np.unique(observed)) == {0.0, 1.0}
     x = np.asarray(made.vertices)[:, 0]
@@ -100,7 +111,7 @@ def test_what_no_photo_sees_is_told_and_filled_without_a_seam():
     points, colours, _ = looked_up(made)
     back = points[:, 0] < -0.9
     # Red grows along x and is 0.15 to 0.4 there in truth; the nearest that is seen is less than 0.5 and not black.
-    assert 0.15 < colours[back, 0].min() and colours[back, 0].max() < 0.5
+    assert colours[back, 0].min() > 0.15 and colours[back, 0].max() < 0.5
     # Left and right of the unseen part differ in green, as what is seen around it does.
     left, right = (colours[(points[:, 0] < -0.6) & (sign * points[:, 1] > 0.5), 1].mean() for sign in (-1.0, 1.0))
     assert left < 0.42 and right > 0.58
@@ -130,16 +141,18 @@ def test_what_stands_before_the_object_does_not_colour_it():
 
 def test_one_part_of_an_object_does_not_print_on_another_behind_it():
     """The field's depth is too coarse to tell a thin plate close before a ball; the mesh's own depth is not."""
-    plate = trimesh.creation.box((0.02, 0.6, 0.6)).apply_translation((1.04, 0.0, 0.0)).subdivide().subdivide()
+    plate = trimesh.creation.box((0.02, 0.4, 0.4)).apply_translation((1.04, 0.0, 0.0)).subdivide().subdivide()
     both = trimesh.util.concatenate([ball(), plate])
     photo = photo_of_ball((4.0, 0.0, 0.0))
     y, z = (np.arange(160) + 0.5 - 80.0)[None, :] / 200.0 * 2.95, -(np.arange(160) + 0.5 - 80.0)[:, None] / 200.0 * 2.95
-    covered = (np.abs(y) < 0.3) & (np.abs(z) < 0.3)
+    covered = (np.abs(y) < 0.2) & (np.abs(z) < 0.2)
     rgb = np.where(covered[..., None], (1.0, 0.0, 1.0), photo.rgb).astype(np.float32)
-    made = baked(both, [replace(photo, rgb=rgb)])
+    made = baked(both, [replace(photo, rgb=rgb, depth=np.where(covered, photo.depth - 0.05, photo.depth))])
     points, colours, _ = looked_up(made)
-    behind = (np.linalg.norm(points, axis=1) < 1.005) & (points[:, 0] > 0.9) & (np.abs(points[:, 1:]) < 0.25).all(axis=1)
-    plated = (points[:, 0] > 1.045) & (np.abs(points[:, 1:]) < 0.25).all(axis=1)
+    behind = (
+        (np.linalg.norm(points, axis=1) < 1.005) & (points[:, 0] > 0.9) & (np.abs(points[:, 1:]) < 0.15).all(axis=1)
+    )
+    plated = (points[:, 0] > 1.045) & (np.abs(points[:, 1:]) < 0.15).all(axis=1)
     assert colours[plated].mean(axis=0) == pytest.approx([1.0, 0.0, 1.0], abs=0.02)
     assert (colours[behind, 1] > 0.3).all()
 
@@ -176,7 +189,7 @@ def test_the_texture_shows_more_than_the_vertices_could():
 
 def test_without_photos_all_is_grey_and_unobserved():
     made = baked(ball(2), [])
-    assert (np.asarray(made.visual.material.baseColorTexture) == 128).all()
+    assert set(np.unique(np.asarray(made.visual.material.baseColorTexture))) <= {127, 128}
     assert not made.vertex_attributes["observed"].any()
 
 

@@ -72,7 +72,7 @@ def test_parts_of_one_file_become_one_mesh_with_vertex_colours(box, tmp_path):
     scene = trimesh.Scene()
     for name, moved in (("a", 0.0), ("b", 5.0)):
         part = box.copy()
-        part.vertices = gltf_from_world(part.vertices + (moved, 0.0, 0.0))
+        part.vertices = gltf_from_world(part.vertices + np.array([moved, 0.0, 0.0]))
         scene.add_geometry(part, node_name=name, geom_name=name)
     (tmp_path / "two.glb").write_bytes(trimesh.exchange.gltf.export_glb(scene))
     both = read_mesh(tmp_path / "two.glb")
@@ -95,7 +95,10 @@ def test_blenders_side_reads_it_welded_with_uvs_at_the_corners(box, tmp_path):
     np.testing.assert_allclose(surface.uv, box.visual.uv[box.faces], atol=1e-6)
     np.testing.assert_array_equal(surface.observed, surface.vertices[:, 2] > 0.6)
     material = box.visual.material
-    for file, image in ((surface.colour_file, material.baseColorTexture), (surface.normal_file, material.normalTexture)):
+    for file, image in (
+        (surface.colour_file, material.baseColorTexture),
+        (surface.normal_file, material.normalTexture),
+    ):
         assert file is not None
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(file))), np.asarray(image))
 
