@@ -10,7 +10,7 @@ from scipy import ndimage
 from engine.captures.capture import Camera
 from engine.captures.rays import project
 from engine.meshing.colours import PhotoForColour
-from engine.meshing.texels import barycentric, fragments
+from engine.meshing.texels import fragments
 from sa3d_blender.protocol.errors import MeshError
 
 __all__ = ["Samples", "Sight", "emphasis_of", "sight_of"]
@@ -147,15 +147,22 @@ def emphasis_of(sights: list[Sight]) -> list[float]:
 def _drawn(points_px: np.ndarray, depth: np.ndarray, faces: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """1 / depth of the nearest triangle in every pixel, float64 [h, w], 0 where there is none.
 
-    1 / depth, not depth, is linear over a triangle's picture.
+    Only triangles that face the camera are drawn. 1 / depth, not depth, is linear over a triangle's picture.
     """
-    corners = np.where((depth > 0.0)[:, None], points_px, np.nan)[faces]
-    pixel, face = fragments(corners, shape)
     near = np.zeros(shape[0] * shape[1])
+    a, b, c = (np.where((depth > 0.0)[:, None], points_px, np.nan)[faces[:, k]] for k in range(3))
+    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    front = np.flatnonzero(area < 0.0)  # y grows downwards; not a number compares as False
+    a, b, c, area = a[front], b[front], c[front], area[front]
+    pixel, face = fragments(np.stack([a, b, c], axis=1), shape)
     if len(pixel):
         with np.errstate(divide="ignore"):
-            inverse = (1.0 / depth)[faces[face]]
-        found = (barycentric(corners, face, pixel, shape[1]) * inverse).sum(axis=1)
+            at_a, at_b, at_c = (1.0 / depth)[faces[front]].T
+        across = ((at_b - at_a) * (c[:, 1] - a[:, 1]) - (at_c - at_a) * (b[:, 1] - a[:, 1])) / area
+        down = ((at_c - at_a) * (b[:, 0] - a[:, 0]) - (at_b - at_a) * (c[:, 0] - a[:, 0])) / area
+        first = at_a - across * a[:, 0] - down * a[:, 1]
+        row, column = np.divmod(pixel, shape[1])
+        found = first[face] + across[face] * (column + 0.5) + down[face] * (row + 0.5)
         np.maximum.at(near, pixel, found)
     return near.reshape(shape)
 

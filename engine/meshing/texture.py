@@ -37,7 +37,7 @@ class TextureSettings:
 TEXTURES: dict[str, TextureSettings | None] = {
     "draft": None,
     "good": TextureSettings(1024),
-    "best": TextureSettings(4096),
+    "best": TextureSettings(2048),
 }
 """By the field's quality; None: colours at the vertices only."""
 

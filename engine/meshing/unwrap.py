@@ -15,6 +15,7 @@ __all__ = ["Unwrapped", "unwrap", "welded"]
 
 _COSTS = (2.0, 1.0, 0.4)  # how crooked a chart may be; flatter charts can't fold over themselves
 _OVERLAP = 1e-4  # of the covered texels
+_CHART = 800  # triangles; flattening takes time that grows faster than the chart: 50,000 triangles 5 s instead of 16
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,12 @@ def unwrap(vertices: np.ndarray, faces: np.ndarray, size_px: int, padding_px: in
 
 
 def _packed(points: np.ndarray, faces: np.ndarray, size_px: int, padding_px: int, cost: float) -> Unwrapped:
+    corners = points[faces]
+    sides = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    area = float(np.linalg.norm(sides, axis=1).sum()) / 2.0
     charts = xatlas.ChartOptions()
     charts.max_cost = cost
+    charts.max_chart_area = area * min(1.0, _CHART / len(faces))
     charts.fix_winding = True
     pack = xatlas.PackOptions()
     pack.resolution = size_px
@@ -69,8 +74,8 @@ def _packed(points: np.ndarray, faces: np.ndarray, size_px: int, padding_px: int
     atlas.generate(chart_options=charts, pack_options=pack)
     source, split, uv = atlas[0]
     # The atlas is only about as large as asked for, and seldom a square: its longer side becomes the texture's.
-    sides = np.array([atlas.width, atlas.height], dtype=np.float64)
-    uv = np.clip(uv.astype(np.float64) * sides / max(sides.max(), 1.0), 0.0, 1.0)
+    shape = np.array([atlas.width, atlas.height], dtype=np.float64)
+    uv = np.clip(uv.astype(np.float64) * shape / max(shape.max(), 1.0), 0.0, 1.0)
     source, split = source.astype(np.int64), split.astype(np.int64).reshape(-1, 3)
     return Unwrapped(source, split, uv, rasterised(uv, split, size_px))
 
