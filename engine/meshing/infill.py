@@ -21,7 +21,7 @@ def spread_colours(colours: np.ndarray, certain: np.ndarray, vertices: np.ndarra
 
     ``colours`` [V, 3] count as ``certain`` [V] in [0, 1] says, 0 for vertices that no photo sees. The result minimises
 
-        sum over edges w_ij |c_i - c_j|^2  +  sum over vertices h certain_i |c_i - colours_i|^2
+        sum over edges w_ij |c_i - c_j|^2  +  sum over vertices h certain_i^2 |c_i - colours_i|^2
 
     with w_ij = (cot a + cot b) / 2 of the angles opposite to the edge (Pinkall and Polthier 1993): a harmonic fill of
     the unseen part, whatever its triangles are like, and a slight smoothing of what is seen badly. Parts of the mesh
@@ -32,7 +32,7 @@ def spread_colours(colours: np.ndarray, certain: np.ndarray, vertices: np.ndarra
         return np.full((len(vertices), 3), _GREY)
     nearest = known[cKDTree(vertices[known]).query(vertices)[1]]
     links = _links(np.asarray(vertices, dtype=np.float64), np.asarray(faces))
-    hold = _HOLD * np.asarray(certain, dtype=np.float64)
+    hold = _HOLD * np.square(np.asarray(certain, dtype=np.float64))
     diagonal = np.asarray(links.sum(axis=1)).ravel() + hold + _GUESS
     matrix = (sparse.diags(diagonal) - links).tocsr()
     start = np.asarray(colours, dtype=np.float64)[nearest]

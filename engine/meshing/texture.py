@@ -21,7 +21,7 @@ from sa3d_blender.protocol.errors import MeshError
 __all__ = ["TEXTURES", "TextureSettings", "textured"]
 
 _BLOCK = 400_000  # texels at a time: memory does not grow with the size of the texture
-_SURE = 0.1  # how certain a texel must be to show the photos alone, and not what was spread from around it
+_SURE = 0.2  # how certain a texel must be to show the photos alone, and not what was spread from around it
 _LEAST, _MOST = 16, 8192
 
 
