@@ -44,6 +44,7 @@ from engine.segment import (
     object_probability,
     render_masks,
     segment,
+    texture_for,
     views_changed,
     views_report,
 )
@@ -165,7 +166,9 @@ def mesh_again(
     workspace.prepare(job)
     values = object_probability(workspace, kept.stored, settings)
     masks = render_masks(workspace, values, job)
-    mesh = make_mesh(workspace, values, kept.stored.seen(), SegmentOptions(lifting=settings), masks, job, level)
+    request = SegmentOptions(lifting=settings)
+    texture = texture_for(workspace, request)
+    mesh = make_mesh(workspace, values, kept.stored.seen(), request, masks, job, level, texture)
     if scale is not None:
         job.log(f"One unit of the capture's world is {factor:.6g} m.")
         mesh.apply_scale(factor)
@@ -255,7 +258,8 @@ def _replace_object(
     for stem, view in workspace.views.items():
         size = (view.camera.height, view.camera.width)
         masks[stem] = fresh[stem] if stem in fresh else resample(read_mask(folder / MASKS / f"{stem}.png"), size)
-    mesh = make_mesh(workspace, new, stored.seen(), request, masks, job)
+    texture = texture_for(workspace, request)
+    mesh = make_mesh(workspace, new, stored.seen(), request, masks, job, texture=texture)
     root = workspace.capture.root
     report |= {"corrections": corrections, "masks_changed": sorted(changed), "seconds_correction": dict(job.timings)}
     report |= views_report(stored) | {"mesh": mesh_report(mesh)}

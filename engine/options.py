@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.lifting.operators import OperatorBudget
 from engine.lifting.settings import LiftingSettings
 from engine.meshing.from_field import SurfaceSettings
+from engine.meshing.texture import TextureSettings
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,10 @@ class Options:
 
 @dataclass(frozen=True)
 class SegmentOptions:
-    """How an object is segmented; see `LiftingSettings` for the paper's knobs."""
+    """How an object is segmented; see `LiftingSettings` for the paper's knobs.
+
+    ``texture`` of the mesh; by default what the field's quality has (`TEXTURES`).
+    """
 
     quality: str = "draft"
     segmenter: str = "auto"
@@ -33,3 +37,4 @@ class SegmentOptions:
     lifting: LiftingSettings = field(default_factory=LiftingSettings)
     surface: SurfaceSettings = field(default_factory=SurfaceSettings)
     field_folder: Path | None = None
+    texture: TextureSettings | None = None

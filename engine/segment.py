@@ -6,6 +6,7 @@ import json
 import resource
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import trimesh
@@ -23,6 +24,8 @@ from engine.lifting.store import StoredObject, store
 from engine.lifting.two_pass import second_pass
 from engine.meshing.colours import PhotoForColour
 from engine.meshing.from_field import DepthView, object_mesh
+from engine.meshing.texture import TEXTURES, TextureSettings
+from engine.meshing.unwrap import welded
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
 from engine.prompted_view import first_seed
@@ -91,7 +94,8 @@ def segment(
     stored = store(lifted)
     values = object_probability(workspace, stored, request.lifting)
     masks = object_masks(workspace, lifted, values, job)
-    mesh = make_mesh(workspace, values, lifted.evidence.seen, request, masks, job)
+    texture = texture_for(workspace, request)
+    mesh = make_mesh(workspace, values, lifted.evidence.seen, request, masks, job, texture=texture)
     report = object_report(workspace, stored, segmenter, request, options, mesh, job)
     report |= {"prompt": json.loads(json.dumps(asdict(prompt), default=str)), "misclassified_pixels": misclassified}
     return Segmented(masks, lifted, stored, mesh, report)
@@ -160,6 +164,11 @@ def render_masks(
     return masks
 
 
+def texture_for(workspace: Workspace, request: SegmentOptions) -> TextureSettings | None:
+    """The texture that was asked for, or the one of the field's quality; None: coloured vertices are enough."""
+    return request.texture or TEXTURES.get(workspace.trained.quality)
+
+
 def make_mesh(
     workspace: Workspace,
     values: Float[np.ndarray, " n"],
@@ -168,11 +177,13 @@ def make_mesh(
     masks: dict[str, Float[np.ndarray, "h w"]],
     job: Job,
     level: float = 0.5,
+    texture: TextureSettings | None = None,
 ) -> trimesh.Trimesh:
     """The object's mesh from the probability of its voxels; coloured from the photos whose mask shows most of it.
 
     Args:
         seen: voxels that some view has looked at; what none has seen is filled smoothly.
+        texture: how its texture is to be; by default its vertices are coloured.
     """
     area = {stem: float(mask.sum()) for stem, mask in masks.items()}
     showing = sorted((s for s in area if area[s] > 0), key=lambda s: -area[s])[:COLOUR_PHOTOS]
@@ -184,7 +195,7 @@ def make_mesh(
             depth = resample(operator.depth, (view.camera.height, view.camera.width))
             photos.append(PhotoForColour(view.camera, workspace.photo(stem), depth, masks[stem]))
     return object_mesh(
-        workspace.volume, workspace.voxels, values, seen, depth_views, photos, request.surface, job, level
+        workspace.volume, workspace.voxels, values, seen, depth_views, photos, request.surface, job, level, texture
     )
 
 
@@ -232,10 +243,17 @@ def views_report(stored: StoredObject) -> dict[str, object]:
 
 
 def mesh_report(mesh: trimesh.Trimesh) -> dict[str, object]:
-    """Size and soundness of a mesh."""
-    return {
-        "vertices": len(mesh.vertices),
-        "faces": len(mesh.faces),
-        "watertight": bool(mesh.is_watertight),
-        "bounds": mesh.bounds.tolist(),
+    """Size and soundness of a mesh, its seams aside; of a textured one also texels a side and the share seen."""
+    visual: Any = mesh.visual
+    textured = visual.kind == "texture"
+    whole = welded(mesh) if textured else mesh
+    report: dict[str, object] = {
+        "vertices": len(whole.vertices),
+        "faces": len(whole.faces),
+        "watertight": bool(whole.is_watertight),
+        "bounds": whole.bounds.tolist(),
     }
+    if textured:
+        report["texture_px"] = visual.material.baseColorTexture.width
+        report["observed"] = float(np.mean(np.asarray(mesh.vertex_attributes["observed"], np.float64)))
+    return report

@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 
 from engine import api
 from engine.lifting.store import StoredObject
-from engine.meshing.export import read_mesh
+from engine.meshing.export import read_mesh, vertex_colours
 from engine.meshing.extract import extract_mesh
 from engine.options import Options
 from engine.progress import Job
@@ -105,7 +105,7 @@ def _colours_there(path: Path) -> tuple[cKDTree | None, np.ndarray]:
     """(places in the world, their colours uint8 sRGB [V, 4]) of the result's mesh; nothing where it has none."""
     if path.is_file():
         mesh = read_mesh(path)
-        visual: Any = mesh.visual
-        if visual is not None and visual.kind == "vertex":
-            return cKDTree(mesh.vertices), np.asarray(visual.vertex_colors, np.uint8)
+        colours = vertex_colours(mesh)
+        if colours is not None:
+            return cKDTree(mesh.vertices), colours
     return None, np.zeros((0, 4), np.uint8)

@@ -3,7 +3,8 @@
 glTF is Y-up and the capture's world, as Blender sees it, Z-up. Blender's importer turns every file by (x, y, z) ->
 (x, -z, y), so a world point (x, y, z) is stored as (x, z, -y): after the import, coordinates are the capture's, with
 no rotation left on the object. glTF says that COLOR_0 is linear light, while photos and our vertex colours are sRGB:
-they are converted, and stored as 32-bit floats since 8 bits of linear light band in the shadows.
+they are converted, and stored as 32-bit floats since 8 bits of linear light band in the shadows. Textures are sRGB in
+glTF, too, and are stored as PNG, without loss.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from typing import Any, cast
 
 import numpy as np
 import trimesh
+from PIL import Image
 
 from engine.cache import atomic_file
+from engine.meshing.srgb import from_linear, to_linear
 from sa3d_blender.protocol.errors import MeshError, StorageError
 
-__all__ = ["gltf_from_world", "read_mesh", "world_from_gltf", "write_glb"]
+__all__ = ["gltf_from_world", "read_mesh", "vertex_colours", "world_from_gltf", "write_glb"]
 
 _LINEAR = "_LINEAR_COLOUR"
+_OBSERVED = "_OBSERVED"
 
 
 def gltf_from_world(points: np.ndarray) -> np.ndarray:
@@ -35,10 +39,11 @@ def world_from_gltf(points: np.ndarray) -> np.ndarray:
 
 
 def write_glb(mesh: trimesh.Trimesh, path: Path | str, name: str = "object") -> Path:
-    """Writes a mesh in world coordinates as one GLB file, with normals and its vertex colours (uint8 sRGB).
+    """Writes a mesh in world coordinates as one GLB file: with normals, and vertex colours (uint8 sRGB) or textures.
 
-    The material is rough, not metallic and one-sided. The file appears at once or not at all. Raises MeshError for
-    a mesh without faces or with coordinates that are not finite, StorageError where the file can't be written.
+    ``vertex_attributes["observed"]`` [V], where the mesh has it, becomes the attribute ``_OBSERVED``. The material is
+    rough, not metallic and one-sided. The file appears at once or not at all. Raises MeshError for a mesh without faces
+    or with coordinates that are not finite, StorageError where the file can't be written.
     """
     path = Path(path)
     if len(mesh.faces) == 0 or not np.isfinite(mesh.vertices).all():
@@ -52,10 +57,19 @@ def write_glb(mesh: trimesh.Trimesh, path: Path | str, name: str = "object") -> 
     visual: Any = mesh.visual
     if visual is not None and visual.kind == "vertex":
         turned.vertex_attributes[_LINEAR] = _linear(np.asarray(visual.vertex_colors))
+    if "observed" in mesh.vertex_attributes:
+        turned.vertex_attributes[_OBSERVED] = np.asarray(mesh.vertex_attributes["observed"], dtype=np.float32)
+    textures = _textures(visual)
     turned.visual = trimesh.visual.TextureVisuals(
+        uv=np.asarray(visual.uv) if textures else None,
         material=trimesh.visual.material.PBRMaterial(
-            name=name, baseColorFactor=[255, 255, 255, 255], metallicFactor=0.0, roughnessFactor=1.0, doubleSided=False
-        )
+            name=name,
+            baseColorFactor=[255, 255, 255, 255],
+            metallicFactor=0.0,
+            roughnessFactor=1.0,
+            doubleSided=False,
+            **textures,
+        ),
     )
     scene = trimesh.Scene()
     scene.add_geometry(turned, node_name=name, geom_name=name)
@@ -66,10 +80,11 @@ def write_glb(mesh: trimesh.Trimesh, path: Path | str, name: str = "object") -> 
 
 
 def read_mesh(path: Path | str) -> trimesh.Trimesh:
-    """A mesh file in world coordinates, with uint8 sRGB vertex colours where it has any.
+    """A mesh file in world coordinates, with its textures, or with uint8 sRGB vertex colours where it has any.
 
-    GLB and glTF are taken as Y-up and turned back, all other formats (PLY, OBJ, STL) as they are. Raises StorageError
-    where the file is missing or damaged, MeshError where it holds no triangles.
+    GLB and glTF are taken as Y-up and turned back, all other formats (PLY, OBJ, STL) as they are. What ``write_glb``
+    wrote comes back whole. Of a file with several parts, textures become vertex colours. Raises StorageError where the
+    file is missing or damaged, MeshError where it holds no triangles.
     """
     path = Path(path)
     if not path.is_file():
@@ -80,10 +95,48 @@ def read_mesh(path: Path | str) -> trimesh.Trimesh:
         parts = [_placed(scene, node, gltf) for node in scene.graph.nodes_geometry]
     except Exception as fault:  # every reader of trimesh fails in its own way on a damaged file
         raise StorageError(f"The mesh file {path} can't be read: {fault}.", "Write it again.") from fault
-    parts = [part for part in parts if part is not None]
-    if not parts:
+    found = [part for part in parts if part is not None]
+    if not found:
         raise MeshError(f"The mesh file {path} holds no triangles.", "Give a file with a surface in it.")
-    return cast(trimesh.Trimesh, parts[0] if len(parts) == 1 else trimesh.util.concatenate(parts))
+    if len(found) == 1:
+        return found[0]
+    for part in found:
+        colours = vertex_colours(part)
+        if colours is not None:
+            part.visual = trimesh.visual.ColorVisuals(part, vertex_colors=colours)
+    return cast(trimesh.Trimesh, trimesh.util.concatenate(found))
+
+
+def vertex_colours(mesh: trimesh.Trimesh) -> np.ndarray | None:
+    """The colours of a mesh's vertices, uint8 sRGB [V, 4]: its own, or those of its texture there. None without any."""
+    visual: Any = mesh.visual
+    if visual is None:
+        return None
+    if visual.kind == "vertex":
+        return np.asarray(visual.vertex_colors, np.uint8)
+    textures = _textures(visual)
+    if not textures:
+        return None
+    image = np.asarray(textures["baseColorTexture"].convert("RGBA"))
+    height, width = image.shape[:2]
+    u, v = np.asarray(visual.uv)[:, :2].T
+    column = np.clip(np.floor(u * width), 0, width - 1).astype(int)
+    row = np.clip(np.floor((1.0 - v) * height), 0, height - 1).astype(int)
+    return image[row, column]
+
+
+def _textures(visual: Any) -> dict[str, Image.Image]:
+    """The pictures of a textured visual, without a file format of their own, so that they are written as PNG."""
+    if visual is None or visual.kind != "texture" or visual.uv is None:
+        return {}
+    material = visual.material.to_pbr() if hasattr(visual.material, "to_pbr") else visual.material
+    base, relief = material.baseColorTexture, material.normalTexture
+    if base is None:
+        return {}
+    found = {"baseColorTexture": base.convert("RGBA" if "A" in base.getbands() else "RGB")}
+    if relief is not None:
+        found["normalTexture"] = relief.convert("RGB")
+    return found
 
 
 def _placed(scene: trimesh.Scene, node: str, gltf: bool) -> trimesh.Trimesh | None:
@@ -93,14 +146,27 @@ def _placed(scene: trimesh.Scene, node: str, gltf: bool) -> trimesh.Trimesh | No
     if not isinstance(part, trimesh.Trimesh) or len(part.faces) == 0:
         return None
     # Not Scene.dump: it drops vertex colours that come with a material.
-    placed = trimesh.Trimesh(vertices=np.asarray(part.vertices), faces=np.asarray(part.faces), process=False)
+    placed: Any = trimesh.Trimesh(vertices=np.asarray(part.vertices), faces=np.asarray(part.faces), process=False)
+    textures = _textures(part.visual) if gltf else {}
     colours = _stored_colours(part, linear=gltf)
-    if colours is not None:
+    if textures:
+        # Vertices are split at seams, so their normals can't be worked out anew.
+        placed.vertex_normals = np.asarray(part.vertex_normals)
+    elif colours is not None:
         placed.visual = trimesh.visual.ColorVisuals(placed, vertex_colors=colours)
     placed.apply_transform(transform)
     if gltf:
+        normals = np.asarray(placed.vertex_normals)
         placed.vertices = world_from_gltf(placed.vertices)
-    return placed
+        if textures:
+            placed.vertex_normals = world_from_gltf(normals)
+    if textures:
+        material = trimesh.visual.material.PBRMaterial(metallicFactor=0.0, roughnessFactor=1.0, **textures)
+        uv = np.asarray(cast(Any, part.visual).uv)
+        placed.visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+    if _OBSERVED in part.vertex_attributes:
+        placed.vertex_attributes["observed"] = np.asarray(part.vertex_attributes[_OBSERVED], np.float32).reshape(-1)
+    return cast(trimesh.Trimesh, placed)
 
 
 def _with_colours(tree: dict[str, Any]) -> None:
@@ -126,14 +192,12 @@ def _stored_colours(mesh: trimesh.Trimesh, linear: bool) -> np.ndarray | None:
     rgba = np.ones((len(stored), 4))
     rgba[:, : stored.shape[1]] = np.clip(stored, 0.0, 1.0)
     if linear:
-        rgb = rgba[:, :3]
-        rgba[:, :3] = np.where(rgb <= 0.0031308, rgb * 12.92, 1.055 * rgb ** (1.0 / 2.4) - 0.055)
+        rgba[:, :3] = from_linear(rgba[:, :3])
     return np.round(rgba * 255.0).astype(np.uint8)
 
 
 def _linear(colours: np.ndarray) -> np.ndarray:
-    """uint8 sRGB [V, 4] to linear float32 (IEC 61966-2-1); alpha is linear already."""
+    """uint8 sRGB [V, 4] to linear float32; alpha is linear already."""
     values = colours.astype(np.float64) / 255.0
-    rgb = values[:, :3]
-    values[:, :3] = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    values[:, :3] = to_linear(values[:, :3])
     return values.astype(np.float32)

@@ -19,6 +19,7 @@ from engine.lifting.voxels import VoxelGrid
 from engine.meshing.colours import PhotoForColour, colour_vertices
 from engine.meshing.extract import extract_mesh
 from engine.meshing.solidity import object_solidity
+from engine.meshing.texture import TextureSettings, textured
 from engine.progress import Job
 from sa3d_blender.protocol.errors import MeshError
 
@@ -155,14 +156,16 @@ def object_mesh(
     settings: SurfaceSettings,
     job: Job,
     level: float = 0.5,
+    texture: TextureSettings | None = None,
 ) -> trimesh.Trimesh:
-    """The object's closed surface with vertex colours, in the capture's world.
+    """The object's closed surface in the capture's world, with vertex colours or a texture.
 
     Args:
         volume: the field's density, cut to the region of interest.
         probability: of the occupied voxels to be the object's; ``seen`` says which of them any view has voted on.
         depth_views: all views; those that are ``witnesses`` decide what is hidden.
         photos: to take colours from.
+        texture: how it is to be; by default the vertices are coloured.
 
     Raises:
         MeshError: there is no such object in the field.
@@ -198,6 +201,8 @@ def object_mesh(
         stage.advance()
         mesh = extract_mesh(object_solidity(opacity, belongs, observed), box, level)
         stage.advance()
+    if texture is not None:
+        return textured(mesh, None, photos, texture, job)
     with job.stage("Colouring the mesh"):
         colours, _ = colour_vertices(
             np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), photos, np.asarray(mesh.faces)

@@ -12,7 +12,7 @@ import bpy
 import numpy as np
 
 from .glb import Triangles
-from .meshes import add_mesh, base_of, fill_mesh
+from .meshes import add_mesh, base_of, dress
 from .names import fitting
 from .originals import KEYS, mark, original
 
@@ -74,7 +74,8 @@ def place(capture: Any, uid: str, name: str, surface: Triangles, about: Mapping[
     """Puts an object's surface into the capture, or in place of what was made of it before, and returns the object.
 
     A new one stands at its place and scale with its origin at its base. One that is there keeps its name, transform,
-    modifiers and materials: only its surface is another. ``about`` becomes its custom properties ``sa3d_...``.
+    modifiers and materials: only its surface is another, and the pictures in a material that was made here. ``about``
+    becomes its custom properties ``sa3d_...``.
     """
     made = object_by_uid(capture, uid)
     if made is None:
@@ -87,7 +88,7 @@ def place(capture: Any, uid: str, name: str, surface: Triangles, about: Mapping[
             made.location = origin.tolist()
         if made.data.shape_keys is not None:  # they are of the old surface's vertices
             made.shape_key_clear()
-        fill_mesh(made.data, surface.vertices - np.array(made[ORIGIN]), surface.faces, surface.colours)
+        dress(made.data, name, surface, np.array(made[ORIGIN]))
     made[CAPTURE], made[OBJECT] = capture["sa3d_uid"], uid
     mark(made)
     made.pop("sa3d_draft", None)
@@ -103,7 +104,7 @@ def draft(made: Any, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarra
     if made.data.shape_keys is not None:
         made.shape_key_clear()
     rgba = None if colours is None else _linear(colours)
-    fill_mesh(made.data, vertices - np.array(made[ORIGIN]), faces, rgba)
+    dress(made.data, made.name, Triangles(vertices, faces, rgba), np.array(made[ORIGIN]))
     made["sa3d_draft"] = True
     made.update_tag()
 

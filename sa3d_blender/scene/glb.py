@@ -1,4 +1,4 @@
-"""GLB files as the engine writes them, read with numpy alone: triangles and vertex colours, in the capture's world.
+"""GLB files as the engine writes them, read with numpy alone: triangles, colours and textures, in the capture's world.
 
 glTF is Y-up: a world point (x, y, z) is stored as (x, z, -y) and turned back here. Blender's own importer would do,
 but it brings its own materials, orders vertices anew and can't be used without changing the open file.
@@ -31,11 +31,19 @@ class Triangles:
 
     ``vertices`` float64 [V, 3]; ``faces`` int32 [F, 3], counter-clockwise from outside; ``colours`` linear RGBA
     float32 [V, 4] in [0, 1], or None.
+
+    A textured surface has ``uv`` float32 [F, 3, 2] at its corners (v upwards), and its vertices are one where the file
+    has a copy for every chart. ``colour_file`` and ``normal_file`` are its pictures as they lie in the GLB (PNG).
+    ``observed`` float32 [V] is 1 where a photo saw the vertex, 0 where its colour was made up.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     colours: np.ndarray | None
+    uv: np.ndarray | None = None
+    observed: np.ndarray | None = None
+    colour_file: bytes | None = None
+    normal_file: bytes | None = None
 
 
 def read_glb(path: Path | str) -> Triangles:
@@ -73,40 +81,118 @@ def _chunks(data: bytes) -> tuple[dict[str, Any], bytes]:
     return json.loads(found[_JSON_CHUNK]), found.get(_BIN_CHUNK, b"")
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One primitive: as in ``Triangles``, but ``uv`` [V, 2] with a vertex for every chart, as stored."""
+
+    places: np.ndarray
+    vertices: np.ndarray
+    faces: np.ndarray
+    colours: np.ndarray | None
+    uv: np.ndarray | None
+    observed: np.ndarray | None
+    material: int | None
+
+
 def _triangles(tree: dict[str, Any], binary: bytes) -> Triangles:
     if tree.get("extensionsRequired"):
         raise ValueError(f"it needs {', '.join(tree['extensionsRequired'])}")
-    vertices, faces, colours = [], [], []
-    count = 0
-    for mesh, matrix in _placed_meshes(tree):
-        for primitive in mesh["primitives"]:
-            if primitive.get("mode", _TRIANGLES) != _TRIANGLES:
-                continue  # points and lines are no surface
-            attributes = primitive["attributes"]
-            stored = _accessor(tree, binary, attributes["POSITION"]).astype(np.float64)
-            placed = stored @ matrix[:3, :3].T + matrix[:3, 3]
-            index = (
-                _accessor(tree, binary, primitive["indices"])[:, 0]
-                if "indices" in primitive
-                else np.arange(len(placed), dtype=np.uint32)
-            )
-            if len(index) % 3 or (len(index) and index.max() >= len(placed)):
-                raise ValueError("its triangles name vertices that are not there")
-            vertices.append(np.stack([placed[:, 0], -placed[:, 2], placed[:, 1]], axis=1))
-            faces.append(index.reshape(-1, 3).astype(np.int32) + count)
-            colours.append(_colours(tree, binary, attributes.get("COLOR_0"), len(placed)))
-            count += len(placed)
-    if not sum(map(len, faces)):
+    parts = [
+        _part(tree, binary, primitive, matrix)
+        for mesh, matrix in _placed_meshes(tree)
+        for primitive in mesh["primitives"]
+        if primitive.get("mode", _TRIANGLES) == _TRIANGLES  # points and lines are no surface
+    ]
+    if not sum(len(part.faces) for part in parts):
         raise ValueError("it holds no triangles")
-    points = np.concatenate(vertices)
+    firsts = np.cumsum([0, *(len(part.vertices) for part in parts)])[:-1]
+    points = np.concatenate([part.vertices for part in parts])
     if not np.isfinite(points).all():
         raise ValueError("it has coordinates that are not finite")
-    known = [one for one in colours if one is not None]
-    joined = None
-    if known:
-        white = [np.ones((len(v), 4), np.float32) if c is None else c for v, c in zip(vertices, colours, strict=True)]
-        joined = np.concatenate(white)
-    return Triangles(points, np.concatenate(faces), joined)
+    faces = np.concatenate([part.faces + np.int32(first) for part, first in zip(parts, firsts, strict=True)])
+    colours = _joined([part.colours for part in parts], parts, 1.0)
+    observed = _joined([part.observed for part in parts], parts, 1.0)
+    uv = _joined([part.uv for part in parts], parts, 0.0)
+    if uv is None:
+        return Triangles(points, faces, colours, None, None if observed is None else observed[:, 0])
+    # Compared as stored: what the placing rounds may differ from copy to copy.
+    kept, place = _welded(np.concatenate([part.places for part in parts]))
+    pictures = _pictures(tree, binary, parts)
+    return Triangles(
+        points[kept],
+        place[faces],
+        None if colours is None else colours[kept],
+        uv[faces],
+        None if observed is None else observed[kept, 0],
+        *pictures,
+    )
+
+
+def _part(tree: dict[str, Any], binary: bytes, primitive: dict[str, Any], matrix: np.ndarray) -> _Part:
+    attributes = primitive["attributes"]
+    stored = _accessor(tree, binary, attributes["POSITION"])
+    placed = stored.astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+    count = len(placed)
+    index = (
+        _accessor(tree, binary, primitive["indices"])[:, 0]
+        if "indices" in primitive
+        else np.arange(count, dtype=np.uint32)
+    )
+    if len(index) % 3 or (len(index) and index.max() >= count):
+        raise ValueError("its triangles name vertices that are not there")
+    uv = _of_vertices(tree, binary, attributes.get("TEXCOORD_0"), count)
+    if uv is not None:
+        uv = np.stack([uv[:, 0], 1.0 - uv[:, 1]], axis=1)
+    return _Part(
+        stored,
+        np.stack([placed[:, 0], -placed[:, 2], placed[:, 1]], axis=1),
+        index.reshape(-1, 3).astype(np.int32),
+        _colours(tree, binary, attributes.get("COLOR_0"), count),
+        uv,
+        _of_vertices(tree, binary, attributes.get("_OBSERVED"), count),
+        primitive.get("material"),
+    )
+
+
+def _joined(values: list[np.ndarray | None], parts: list[_Part], missing: float) -> np.ndarray | None:
+    """Values of all parts' vertices, ``missing`` for parts without; None where no part has any."""
+    width = next((one.shape[1] for one in values if one is not None), None)
+    if width is None:
+        return None
+    empty = [np.full((len(part.vertices), width), missing, np.float32) for part in parts]
+    return np.concatenate([blank if one is None else one for one, blank in zip(values, empty, strict=True)])
+
+
+def _welded(places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of vertices [V, 3] the first at each place [W], in their order, and the number int32 [V] of each one's place."""
+    _, first, inverse = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return first[order], rank[inverse.reshape(-1)]
+
+
+def _pictures(tree: dict[str, Any], binary: bytes, parts: list[_Part]) -> tuple[bytes | None, bytes | None]:
+    """Colour and normal picture of the material, where all parts have the same one and the file holds them."""
+    used = {part.material for part in parts}
+    if len(used) != 1 or None in used:
+        return None, None
+    material = tree["materials"][parts[0].material]
+    colour = material.get("pbrMetallicRoughness", {}).get("baseColorTexture")
+    return _picture(tree, binary, colour), _picture(tree, binary, material.get("normalTexture"))
+
+
+def _picture(tree: dict[str, Any], binary: bytes, texture: dict[str, Any] | None) -> bytes | None:
+    if texture is None or texture.get("texCoord", 0) != 0:
+        return None
+    image = tree["images"][tree["textures"][texture["index"]]["source"]]
+    if "bufferView" not in image:
+        return None
+    view = tree["bufferViews"][image["bufferView"]]
+    start = view.get("byteOffset", 0)
+    if view.get("buffer", 0) != 0 or start + view["byteLength"] > len(binary):
+        raise ValueError("its data end too early")
+    return bytes(binary[start : start + view["byteLength"]])
 
 
 def _placed_meshes(tree: dict[str, Any]) -> list[tuple[dict[str, Any], np.ndarray]]:
@@ -173,3 +259,14 @@ def _colours(tree: dict[str, Any], binary: bytes, number: int | None, count: int
     rgba = np.ones((count, 4), np.float32)
     rgba[:, : values.shape[1]] = np.clip(values, 0.0, 1.0)
     return rgba
+
+
+def _of_vertices(tree: dict[str, Any], binary: bytes, number: int | None, count: int) -> np.ndarray | None:
+    """An attribute of all vertices, float32 [V, components]; None where there is none."""
+    if number is None:
+        return None
+    stored = _accessor(tree, binary, number)
+    if len(stored) != count:
+        raise ValueError("it has an attribute that not every vertex has")
+    values = stored.astype(np.float32)
+    return values / np.float32(np.iinfo(stored.dtype).max) if stored.dtype.kind in "ui" else values
