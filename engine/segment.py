@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from engine.lifting.store import StoredObject, store
 from engine.lifting.two_pass import second_pass
 from engine.meshing.colours import PhotoForColour
 from engine.meshing.from_field import DepthView, object_mesh
+from engine.meshing.simplify import FACE_BUDGETS
 from engine.meshing.texture import TEXTURES, TextureSettings
 from engine.meshing.unwrap import welded
 from engine.options import Options, SegmentOptions
@@ -194,8 +195,11 @@ def make_mesh(
         if stem in showing:
             depth = resample(operator.depth, (view.camera.height, view.camera.width))
             photos.append(PhotoForColour(view.camera, workspace.photo(stem), depth, masks[stem]))
+    surface = request.surface
+    if surface.faces is None:
+        surface = replace(surface, faces=FACE_BUDGETS.get(workspace.trained.quality))
     return object_mesh(
-        workspace.volume, workspace.voxels, values, seen, depth_views, photos, request.surface, job, level, texture
+        workspace.volume, workspace.voxels, values, seen, depth_views, photos, surface, job, level, texture
     )
 
 

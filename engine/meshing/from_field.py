@@ -18,6 +18,7 @@ from engine.fields.volume import DensityVolume
 from engine.lifting.voxels import VoxelGrid
 from engine.meshing.colours import PhotoForColour, colour_vertices
 from engine.meshing.extract import extract_mesh
+from engine.meshing.simplify import simplified
 from engine.meshing.solidity import object_solidity
 from engine.meshing.texture import TextureSettings, textured
 from engine.progress import Job
@@ -28,7 +29,7 @@ from sa3d_blender.protocol.errors import MeshError
 class SurfaceSettings:
     """``refine`` grid steps per field cell, within ``least`` and ``most`` nodes a side.
 
-    ``witnesses`` views decide what is seen.
+    ``witnesses`` views decide what is seen. ``faces`` is the budget of the mesh; None: as many as its grid gives.
     """
 
     refine: float = 2.5
@@ -38,6 +39,7 @@ class SurfaceSettings:
     margin_cells: float = 3.0
     part_share: float = 0.05
     absorb_cells: float = 3.0
+    faces: int | None = None
 
 
 @dataclass(frozen=True)
@@ -201,11 +203,16 @@ def object_mesh(
         stage.advance()
         mesh = extract_mesh(object_solidity(opacity, belongs, observed), box, level)
         stage.advance()
+    dense = mesh
+    if settings.faces is not None and len(dense.faces) > settings.faces:
+        with job.stage("Simplifying the mesh"):
+            mesh = simplified(dense, settings.faces)
     if texture is not None:
-        return textured(mesh, None, photos, texture, job)
+        return textured(mesh, dense, photos, texture, job)
     with job.stage("Colouring the mesh"):
-        colours, _ = colour_vertices(
+        colours, unseen = colour_vertices(
             np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), photos, np.asarray(mesh.faces)
         )
         mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colours)
+        mesh.vertex_attributes["observed"] = (~unseen).astype(np.float32)
     return mesh
