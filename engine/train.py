@@ -19,7 +19,7 @@ from engine.devices import describe, pick_device
 from engine.fields.checkpoint import TENSORS, has_field, load_field, refuse_another_captures, save_field, write_meaning
 from engine.fields.cost import available_bytes, needed_bytes, refuse_without_memory
 from engine.fields.heldout import HeldOut, heldout_psnr_db, spread_numbers
-from engine.fields.kinds import IMPORTED, kind_of
+from engine.fields.kinds import NOT_TRAINED, kind_of
 from engine.fields.resume import Keeper
 from engine.fields.settings import TrainingSettings
 from engine.fields.training import TrainedField, train_field
@@ -133,7 +133,7 @@ def _serves(found: TrainedField, settings: TrainingSettings, quality: str, kind:
     Raises:
         FieldError: the one in the folder that the user named is another kind's or quality's.
     """
-    if found.model.kind in IMPORTED:  # nobody could train it again
+    if found.model.kind in NOT_TRAINED:  # nobody could train it again
         return True
     if out is not None and (found.model.kind, found.quality) != (kind, quality):
         raise FieldError(

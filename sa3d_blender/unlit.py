@@ -94,18 +94,19 @@ def _place(arrays: dict[str, np.ndarray], texture: Path | None, collection: Any)
     """The surface as an object that shines in its own colours."""
     import bpy
 
-    from .scene.meshes import COLOUR_ATTRIBUTE, base_of, mesh_data
+    from .scene.meshes import COLOUR_ATTRIBUTE, base_of, fill_mesh
 
     vertices, faces = arrays["vertices"], arrays["faces"]
     origin = base_of(vertices)  # single precision then is precise where the object is, however far away that may be
     colours = None if texture is not None else linear_from_srgb(arrays["colours"])
-    data = mesh_data("surface", vertices - origin, faces, colours)
+    data = bpy.data.meshes.new("surface")
+    uv = None if texture is None else arrays["uv"][faces]
+    fill_mesh(data, vertices - origin, faces, colours, uv)
     material, tree = _shining()
     if texture is None:
         source = tree.nodes.new("ShaderNodeVertexColor")
         source.layer_name = COLOUR_ATTRIBUTE
     else:
-        _unwrap(data, arrays["uv"])
         source = tree.nodes.new("ShaderNodeTexImage")
         source.image = bpy.data.images.load(str(texture))
         source.interpolation, source.extension = "Linear", "EXTEND"
@@ -114,14 +115,6 @@ def _place(arrays: dict[str, np.ndarray], texture: Path | None, collection: Any)
     placed = bpy.data.objects.new("surface", data)
     placed.location = origin.tolist()
     collection.objects.link(placed)
-
-
-def _unwrap(data: Any, uv: np.ndarray) -> None:
-    """Texture coordinates [V, 2] of vertices, given to the corners that lie at them."""
-    corners = np.empty(len(data.loops), dtype=np.int32)
-    data.loops.foreach_get("vertex_index", corners)
-    layer = data.uv_layers.new(name="UVMap")
-    layer.data.foreach_set("uv", np.ascontiguousarray(uv[corners], dtype=np.float32).ravel())
 
 
 def _shining() -> tuple[Any, Any]:

@@ -203,12 +203,12 @@ def object_mesh(
         stage.advance()
         mesh = extract_mesh(object_solidity(opacity, belongs, observed), box, level)
         stage.advance()
-    dense = mesh
-    if settings.faces is not None and len(dense.faces) > settings.faces:
+    fine = mesh
+    if settings.faces is not None and len(fine.faces) > settings.faces:
         with job.stage("Simplifying the mesh"):
-            mesh = simplified(dense, settings.faces)
+            mesh = simplified(fine, settings.faces)
     if texture is not None:
-        return textured(mesh, dense, photos, texture, job)
+        return textured(mesh, fine, photos, texture, job)
     with job.stage("Colouring the mesh"):
         colours, unseen = colour_vertices(
             np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), photos, np.asarray(mesh.faces)

@@ -77,7 +77,7 @@ def test_a_field_of_another_capture_is_not_trained_over(capture, tmp_path):
 
 def test_an_imported_field_serves_whatever_the_settings_have_become_since(capture, tmp_path, monkeypatch):
     folder = trained(capture, tmp_path).folder
-    monkeypatch.setattr(train_module, "IMPORTED", {"tensorf": None})  # as if that kind came from elsewhere
+    monkeypatch.setattr(train_module, "NOT_TRAINED", {"tensorf": None})  # as if that kind came from elsewhere
     monkeypatch.setattr(train_module, "preset", lambda *_: replace(FEW_STEPS, rays=65))
     assert trained(capture, tmp_path).from_cache
     assert not trained(capture, tmp_path, again=True).from_cache
