@@ -35,8 +35,8 @@ def show(tables: list[Table]) -> None:
             caption_justify="left",
         )
         for i, name in enumerate(table.columns):
-            # Names and figures stay whole; where there is too little room, the heads of the figures break into lines.
-            longest = max((len(row[i]) for row in table.rows), default=0)
+            # Names, figures and words of heads stay whole; where there is too little room, heads break into lines.
+            longest = max(map(len, [*name.split(), *(row[i] for row in table.rows)]), default=0)
             rich.add_column(name, justify="right" if i else "left", no_wrap=not i, min_width=longest)
         for row in table.rows:
             rich.add_row(*row)
