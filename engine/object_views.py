@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
+from scipy import ndimage
 
 from engine.cache import atomic_file
 from engine.captures.capture import Camera
 from engine.captures.load import find_view
+from engine.captures.rays import project
 from engine.fields.base import RadianceField
 from engine.fields.rendering import RAYS_AT_ONCE, camera_rays, render_rays
 from engine.fields.sampling import OccupancyGrid, stretch_of_rays
@@ -65,12 +67,38 @@ def render_alone(
     rays_o, rays_d = camera_rays(camera, field.space.aabb.device)
     stretch = stretch_of_rays(field.space, rays_o, rays_d, sampling.near)
     picture = torch.zeros(len(rays_o), 4, device=rays_o.device)
-    for part in (stretch.split > stretch.near).nonzero()[:, 0].split(RAYS_AT_ONCE):
+    hopeful = (stretch.split > stretch.near) & torch.from_numpy(in_sight(grid, camera).reshape(-1)).to(rays_o.device)
+    for part in hopeful.nonzero()[:, 0].split(RAYS_AT_ONCE):
         check()
         nothing = torch.zeros_like(rays_o[part])
         found = render_rays(field, grid, rays_o[part], rays_d[part], sampling, background=nothing)
         picture[part] = torch.cat([found.rgb, found.opacity[:, None]], -1).clamp(0, 1)
     return picture.view(camera.height, camera.width, 4).cpu().numpy()
+
+
+def in_sight(grid: OccupancyGrid, camera: Camera) -> Bool[np.ndarray, "h w"]:
+    """Pixels whose rays may meet something: near cells that aren't void. An object fills few of those of its box.
+
+    All pixels where that can't be told: where the world goes on outside the box, or cells lie beside the camera.
+    """
+    everywhere = np.ones((camera.height, camera.width), bool)
+    if grid.space.unbounded or not grid.voids:
+        return everywhere
+    low, high = grid.space.aabb.double().cpu().numpy()
+    cell = (high - low) / (np.array(grid.reach.shape) - 1)
+    points_px, depth = project(camera, low + grid.reach.nonzero().cpu().numpy() * cell)
+    diagonal = float(np.linalg.norm(cell))
+    if len(depth) == 0 or not depth.min() > 4 * diagonal or not np.isfinite(points_px).all():
+        return everywhere
+    # Half a diagonal around each node is its cell, whatever the direction; lenses bend and stretch a little.
+    reach = int(np.ceil(max(camera.fl_x, camera.fl_y) * diagonal / depth.min())) + 1
+    column, row = np.floor(points_px).astype(np.int64).T
+    room = reach + 1
+    seen = np.zeros((camera.height + 2 * room, camera.width + 2 * room), bool)
+    inside = (column >= -room) & (row >= -room) & (column < camera.width + room) & (row < camera.height + room)
+    seen[row[inside] + room, column[inside] + room] = True
+    near: np.ndarray = ndimage.maximum_filter(seen, 2 * reach + 1)[room:-room, room:-room]
+    return near
 
 
 def straight(premultiplied: Float[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 4"]:

@@ -25,7 +25,7 @@ from engine.fields.checkpoint import load_field
 from engine.fields.rendering import render_view
 from engine.known_distance import known_distance
 from engine.metric_scale import metres_per_unit
-from engine.object_views import PictureOptions, render_alone, straight
+from engine.object_views import PictureOptions, in_sight, render_alone, straight
 from engine.progress import Job
 from sa3d_blender.protocol.errors import Cancelled, FieldError, PromptError, Sa3dError
 
@@ -72,6 +72,19 @@ def test_every_view_shows_the_ball_alone(result, tiny_capture, tmp_path):
         stray.append(picture[~near][:, 3].sum() / picture[..., 3].sum())
     assert np.mean(agreement) > 0.9, agreement
     assert np.max(stray) < 0.02, stray  # neither box nor ground comes along
+
+
+def test_rays_that_are_left_out_would_have_met_nothing(result, tiny_capture, monkeypatch):
+    workspace, _, kept = api.reopen(result.folder, result.options, Job())
+    field = api.object_field(workspace, kept.stored, Job()).field
+    for view in load_capture(tiny_capture.folder).views[:4]:
+        found = render_alone(field.model, field.grid, view.camera, field.settings.rendering)
+        looked = in_sight(field.grid, view.camera)
+        assert 0.02 < looked.mean() < 0.5
+        with monkeypatch.context() as patch:
+            patch.setattr("engine.object_views.in_sight", lambda grid, camera: np.ones((60, 80), bool))
+            whole = render_alone(field.model, field.grid, view.camera, field.settings.rendering)
+        np.testing.assert_allclose(found, whole, atol=1e-5)
 
 
 def test_its_colours_are_those_of_the_scene(result, tiny_capture, tmp_path):
