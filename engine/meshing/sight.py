@@ -19,6 +19,7 @@ _GRAZING = (0.1, 0.3)  # cosines: below the first a pixel covers too much surfac
 _OUTLINE = 0.02  # what is left of a photo's vote on the outline itself, where colours are mixed
 _FEATHER = 0.05  # of the side of the object's picture: so far inside an outline a photo has its full vote
 _SHARPNESS = (0.3, 1.5)  # a photo against the middle one
+_BEHIND = 4.0  # how much farther the field may be behind the mesh than before it: in a foggy field light stops late
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class Sight:
 def sight_of(photo: PhotoForColour, vertices: np.ndarray, faces: np.ndarray, reach: float) -> Sight | None:
     """What ``photo`` shows of the mesh ``vertices`` [V, 3], ``faces`` [F, 3]; None where it is not in the photo.
 
-    A pixel shows the mesh where that is drawn into it, its depth agrees with the field's to within ``reach`` (so that
-    nothing else stands in front), and it lies in the photo's mask. Raises MeshError where sizes differ.
+    A pixel shows the mesh where that is drawn into it, the field's depth is at most ``reach`` before its own (so that
+    nothing else stands in front) and not far behind it, and it lies in the photo's mask. Raises MeshError where sizes differ.
     """
     height, width = photo.rgb.shape[:2]
     if photo.depth.shape != (height, width) or (photo.mask is not None and photo.mask.shape != (height, width)):
@@ -110,7 +111,8 @@ def sight_of(photo: PhotoForColour, vertices: np.ndarray, faces: np.ndarray, rea
         return None
     mesh_depth = np.where(hit, 1.0 / np.where(hit, nearness, 1.0), np.inf)
     field = photo.depth[crop]
-    off = np.abs(np.where(hit, mesh_depth, 0.0) - field) / reach
+    off = (np.where(hit, mesh_depth, 0.0) - field) / reach
+    off = np.where(off < 0.0, off / -_BEHIND, off)
     agrees = np.where(hit & (field > 0.0), np.clip(2.0 * (1.0 - off), 0.0, 1.0), 0.0)
     shown = agrees > 0.0
     if photo.mask is not None:

@@ -18,6 +18,8 @@ from tiny_capture import BALL_CENTRE, BALL_RADIUS, HEIGHT, WIDTH, TinyCapture
 from engine import api
 from engine.evaluation.metrics import iou
 from engine.fields.settings import PRESETS
+from engine.meshing.export import read_mesh, vertex_colours
+from engine.meshing.texture import TextureSettings
 from engine.progress import Job, Report
 from engine.prompts import UserPrompt
 from sa3d_blender.protocol.errors import PromptError
@@ -89,6 +91,9 @@ def test_two_clicks_on_the_ball_become_its_masks_and_its_mesh(
     assert _everything_in(tiny_capture.folder) == before
 
     _a_second_run_finds_the_field(tiny_capture, prompt, request, options, tmp_path / "again")
+    _with_a_texture_it_is_the_same_solid_in_the_same_colours(
+        tiny_capture, prompt, request, options, tmp_path / "textured", mesh
+    )
     _the_mesh_can_be_made_again(out, options, tmp_path / "grown.glb", mesh)
     _a_correction_can_be_made_and_taken_back(tiny_capture, out, options)
     _a_neighbour_shares_nothing_with_it(tiny_capture, request, options, out, tmp_path / "box")
@@ -102,6 +107,31 @@ def _a_second_run_finds_the_field(
     assert report["field_from_cache"] is True
     assert "Training field" not in job.timings
     assert (out / "report.json").is_file()
+
+
+def _with_a_texture_it_is_the_same_solid_in_the_same_colours(
+    capture: TinyCapture,
+    prompt: UserPrompt,
+    request: api.SegmentOptions,
+    options: api.Options,
+    out: Path,
+    before: trimesh.Trimesh,
+) -> None:
+    job = Job()
+    report = api.segment_capture(
+        capture.folder, prompt, replace(request, texture=TextureSettings(128)), options, out, job
+    )
+    assert {"Unwrapping", "Baking the texture"} <= set(job.timings) and "Colouring the mesh" not in job.timings
+    assert report["mesh"]["texture_px"] == 128 and report["mesh"]["watertight"] is True
+    assert report["mesh"]["observed"] > 0.3
+    made = read_mesh(out / "object.glb")
+    assert len(made.faces) == len(before.faces)
+    plain, baked = (
+        vertex_colours(read_mesh(path)) for path in (out.parent / "result" / "object.glb", out / "object.glb")
+    )
+    assert plain is not None and baked is not None
+    # The fog around so short a training moves single places a lot, the ball as a whole very little.
+    assert np.abs(np.median(plain, axis=0) - np.median(baked, axis=0)).max() < 12
 
 
 def _the_mesh_can_be_made_again(result: Path, options: api.Options, out: Path, before: trimesh.Trimesh) -> None:
