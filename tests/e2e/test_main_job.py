@@ -132,7 +132,7 @@ def _with_a_texture_it_is_the_same_solid_in_the_photos_colours(
         np.asarray(Image.open(capture.folder / name).convert("RGB"))[mask]
         for name, mask in zip(capture.names, capture.masks["ball"], strict=True)
     ]
-    # Its sides are lit differently, so only the tint is compared: what stands around the ball is less red by 0.1 and more.
+    # Its sides are lit differently, so only the tint is compared: what stands around it is less red by 0.1 and more.
     photo, texture = (np.median(each, axis=0) for each in (np.concatenate(shown), baked[:, :3]))
     assert np.abs(photo / photo.sum() - texture / texture.sum()).max() < 0.06
 
