@@ -84,9 +84,9 @@ class Sight:
 def sight_of(photo: PhotoForColour, vertices: np.ndarray, faces: np.ndarray, reach: float) -> Sight | None:
     """What ``photo`` shows of the mesh ``vertices`` [V, 3], ``faces`` [F, 3]; None where it is not in the photo.
 
-    A pixel shows the mesh where that is drawn into it, the field's depth is at most ``reach`` before its own (so that
-    nothing else stands in front) and not far behind it, and it lies in the photo's mask. Raises MeshError
-    where sizes differ.
+    A pixel shows the mesh where that is drawn into it, the field's depth is at most ``reach`` before the mesh's own (so
+    that nothing else stands in front) and not far behind it, and it lies in the photo's mask. Raises MeshError where
+    sizes differ.
     """
     height, width = photo.rgb.shape[:2]
     if photo.depth.shape != (height, width) or (photo.mask is not None and photo.mask.shape != (height, width)):

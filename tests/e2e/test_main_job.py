@@ -91,7 +91,7 @@ def test_two_clicks_on_the_ball_become_its_masks_and_its_mesh(
     assert _everything_in(tiny_capture.folder) == before
 
     _a_second_run_finds_the_field(tiny_capture, prompt, request, options, tmp_path / "again")
-    _with_a_texture_it_is_the_same_solid_in_the_same_colours(
+    _with_a_texture_it_is_the_same_solid_in_the_photos_colours(
         tiny_capture, prompt, request, options, tmp_path / "textured", mesh
     )
     _the_mesh_can_be_made_again(out, options, tmp_path / "grown.glb", mesh)
@@ -109,7 +109,7 @@ def _a_second_run_finds_the_field(
     assert (out / "report.json").is_file()
 
 
-def _with_a_texture_it_is_the_same_solid_in_the_same_colours(
+def _with_a_texture_it_is_the_same_solid_in_the_photos_colours(
     capture: TinyCapture,
     prompt: UserPrompt,
     request: api.SegmentOptions,
@@ -126,12 +126,15 @@ def _with_a_texture_it_is_the_same_solid_in_the_same_colours(
     assert report["mesh"]["observed"] > 0.3
     made = read_mesh(out / "object.glb")
     assert len(made.faces) == len(before.faces)
-    plain, baked = (
-        vertex_colours(read_mesh(path)) for path in (out.parent / "result" / "object.glb", out / "object.glb")
-    )
-    assert plain is not None and baked is not None
-    # The fog around so short a training moves single places a lot, the ball as a whole very little.
-    assert np.abs(np.median(plain, axis=0) - np.median(baked, axis=0)).max() < 12
+    baked = vertex_colours(made)
+    assert baked is not None
+    shown = [
+        np.asarray(Image.open(capture.folder / name).convert("RGB"))[mask]
+        for name, mask in zip(capture.names, capture.masks["ball"], strict=True)
+    ]
+    # Its sides are lit differently, so only the tint is compared: what stands around it is less red by 0.1 and more.
+    photo, texture = (np.median(each, axis=0) for each in (np.concatenate(shown), baked[:, :3]))
+    assert np.abs(photo / photo.sum() - texture / texture.sum()).max() < 0.06
 
 
 def _the_mesh_can_be_made_again(result: Path, options: api.Options, out: Path, before: trimesh.Trimesh) -> None:
