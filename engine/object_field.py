@@ -22,7 +22,7 @@ from engine.fields.training import TrainedField
 from engine.lifting.lifted import FIRM
 from engine.lifting.store import StoredObject
 from engine.lifting.voxels import VoxelGrid
-from engine.meshing.from_field import SurfaceSettings, nearest_filled, object_box
+from engine.meshing.from_field import DepthView, SurfaceSettings, nearest_filled, object_box, spread_views
 from engine.objects import reopen
 from engine.options import Options
 from engine.progress import Job
@@ -59,7 +59,10 @@ def object_field(workspace: Workspace, stored: StoredObject, job: Job) -> Object
     with job.stage("Cutting the field"):
         voxels = workspace.voxels
         dense = voxels.dense(object_probability(workspace, stored, stored.settings))
-        box = object_box(dense, workspace.cell_opacity, voxels, SurfaceSettings())
+        surface = SurfaceSettings()
+        operators = [workspace.operator(view) for view in workspace.views.values()]
+        views = spread_views([DepthView(each.camera, each.depth) for each in operators], surface.witnesses)
+        box = object_box(dense, workspace.cell_opacity, voxels, views, surface)
         first, last = _nodes_around(box, voxels, 0.0)
         part = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
         known = np.zeros(voxels.shape, bool)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import trimesh
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from engine.captures.capture import Camera
@@ -23,6 +23,8 @@ from engine.meshing.solidity import object_solidity
 from engine.meshing.texture import TextureSettings, textured
 from engine.progress import Job
 from sa3d_blender.protocol.errors import MeshError
+
+SHOWN_CELLS = 1.5  # how near to a view's depth a voxel is taken to be what is seen there
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class SurfaceSettings:
     witnesses: int = 16
     margin_cells: float = 3.0
     part_share: float = 0.05
+    hidden_share: float = 0.25
     absorb_cells: float = 3.0
     faces: int | None = None
 
@@ -54,9 +57,14 @@ def object_box(
     probability: Float[np.ndarray, "x y z"],
     opacity: Float[np.ndarray, "x y z"],
     voxels: VoxelGrid,
+    views: Sequence[DepthView],
     settings: SurfaceSettings,
 ) -> Float[np.ndarray, "2 3"]:
     """The world box around the object's opaque voxels, with a margin; stray ones apart from it don't count.
+
+    How large a part is, is how much of it any of the ``views`` shows: below a table and inside of things a field holds
+    whatever it likes, and with it goes whatever probability. For the same reason the box reaches beyond what is seen by
+    no more than ``hidden_share`` of that.
 
     Raises:
         MeshError: no voxel is both opaque and the object's.
@@ -64,14 +72,33 @@ def object_box(
     solid = (probability > 0.5) & (opacity > 0.2)
     if not solid.any():
         raise MeshError("No part of the field belongs to the object.", "Prompt it again, in a view that shows it well.")
-    labels, _ = ndimage.label(solid, np.ones((3, 3, 3)))
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    kept = np.isin(labels, np.flatnonzero(sizes >= max(2, settings.part_share * sizes.max())))
-    where = np.argwhere(kept)
-    low = voxels.aabb[0] + (where.min(0) - settings.margin_cells) * voxels.cell_size
-    high = voxels.aabb[0] + (where.max(0) + settings.margin_cells) * voxels.cell_size
-    return np.stack([np.maximum(low, voxels.aabb[0]), np.minimum(high, voxels.aabb[1])])
+    where = np.argwhere(solid)
+    shown = shown_points(voxels.aabb[0] + where * voxels.cell_size, views, SHOWN_CELLS * float(voxels.cell_size.max()))
+    if not shown.any():  # a mesh of what nobody sees is better than none
+        shown[:] = True
+    labels = ndimage.label(solid, np.ones((3, 3, 3)))[0][tuple(where.T)]
+    sizes = np.bincount(labels[shown], minlength=int(labels.max()) + 1)
+    kept = np.isin(labels, np.flatnonzero(sizes >= max(1, settings.part_share * sizes.max())))
+    whole, seen = where[kept], where[kept & shown]
+    hidden = settings.hidden_share * float((seen.max(0) - seen.min(0)).max())
+    low = np.maximum(whole.min(0), seen.min(0) - hidden) - settings.margin_cells
+    high = np.minimum(whole.max(0), seen.max(0) + hidden) + settings.margin_cells
+    box = np.stack([voxels.aabb[0] + low * voxels.cell_size, voxels.aabb[0] + high * voxels.cell_size])
+    return np.clip(box, voxels.aabb[0], voxels.aabb[1])
+
+
+def shown_points(points: Float[np.ndarray, "n 3"], views: Sequence[DepthView], reach: float) -> Bool[np.ndarray, " n"]:
+    """Which world points lie within ``reach`` of the depth that any of the views has there."""
+    found = np.zeros(len(points), bool)
+    for view in views:
+        pixels, depths = project(view.camera, points)
+        with np.errstate(invalid="ignore"):
+            inside = (pixels >= 0).all(1) & (pixels[:, 0] < view.camera.width) & (pixels[:, 1] < view.camera.height)
+            inside &= depths > 0
+        column, row = pixels[inside].astype(int).T
+        looked = view.depth[row, column]
+        found[inside] |= (looked > 0) & (np.abs(looked - depths[inside]) < reach)
+    return found
 
 
 def nearest_filled(values: Float[np.ndarray, "x y z"], known: np.ndarray) -> Float[np.ndarray, "x y z"]:
@@ -179,7 +206,8 @@ def object_mesh(
     known[voxels.index >= 0] = seen
     dense = voxels.dense(probability)
     with job.stage("Extracting the surface", 3) as stage:
-        box = object_box(dense, (1 - torch.exp(-densities * cell)).numpy(), voxels, settings)
+        witnesses = spread_views(depth_views, settings.witnesses)
+        box = object_box(dense, (1 - torch.exp(-densities * cell)).numpy(), voxels, witnesses, settings)
         extent = box[1] - box[0]
         step = float(np.clip(cell / settings.refine, extent.max() / settings.most, extent.max() / settings.least))
         x, y, z = (max(8, int(np.ceil(e / step)) + 1) for e in extent)
@@ -196,9 +224,7 @@ def object_mesh(
         # light is smooth at the scale of the field's cells: finer nodes would cost eight times as much for nothing
         nx, ny, nz = (int(np.clip(np.ceil(e / cell) + 1, 12, 64)) for e in extent)
         coarse = (nx, ny, nz)
-        light = light_reaching(
-            volume, box, _nodes(box, coarse), spread_views(depth_views, settings.witnesses), 0.7 * cell, job
-        )
+        light = light_reaching(volume, box, _nodes(box, coarse), witnesses, 0.7 * cell, job)
         observed = F.interpolate(light[None, None], size=(x, y, z), mode="trilinear", align_corners=True)[0, 0].numpy()
         stage.advance()
         mesh = extract_mesh(object_solidity(opacity, belongs, observed), box, level)
