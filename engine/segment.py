@@ -25,8 +25,8 @@ from engine.lifting.two_pass import second_pass
 from engine.meshing.colours import PhotoForColour
 from engine.meshing.from_field import DepthView, object_mesh
 from engine.meshing.simplify import FACE_BUDGETS
+from engine.meshing.soundness import soundness
 from engine.meshing.texture import TEXTURES, TextureSettings
-from engine.meshing.unwrap import welded
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
 from engine.prompted_view import first_seed
@@ -250,12 +250,14 @@ def mesh_report(mesh: trimesh.Trimesh) -> dict[str, object]:
     """Size and soundness of a mesh, its seams aside; of a textured one also texels a side and the share seen."""
     visual: Any = mesh.visual
     textured = visual.kind == "texture"
-    whole = welded(mesh) if textured else mesh
+    sound = soundness(mesh)
     report: dict[str, object] = {
-        "vertices": len(whole.vertices),
-        "faces": len(whole.faces),
-        "watertight": bool(whole.is_watertight),
-        "bounds": whole.bounds.tolist(),
+        "vertices": len(np.unique(np.asarray(mesh.vertices), axis=0)),
+        "faces": len(mesh.faces),
+        "watertight": sound.closed,
+        "components": sound.components,
+        "non_manifold_edges": sound.non_manifold_edges,
+        "bounds": mesh.bounds.tolist(),
     }
     if textured:
         report["texture_px"] = visual.material.baseColorTexture.width

@@ -18,8 +18,9 @@ from scipy.spatial import cKDTree
 
 from engine import api
 from engine.lifting.store import StoredObject
-from engine.meshing.export import read_mesh, vertex_colours
+from engine.meshing.export import read_mesh
 from engine.meshing.extract import extract_mesh
+from engine.meshing.surface_parts import vertex_colours
 from engine.options import Options
 from engine.progress import Job
 from engine.results import EVIDENCE, MESH

@@ -16,7 +16,6 @@ from engine.blender_process import has_blender_module
 from engine.evaluation.field_run import spread
 from engine.evaluation.masks import Outcome, methods, run_ceiling, run_reference
 from engine.evaluation.mesh_baseline import one_level_mesh
-from engine.evaluation.mesh_metrics import Soundness, soundness
 from engine.evaluation.mesh_pictures import meshes_beside
 from engine.evaluation.mesh_render import read_render, render_surface
 from engine.evaluation.mesh_texture import SeenMesh, TextureFigures, compare_texture, straight_photo
@@ -24,6 +23,7 @@ from engine.evaluation.metrics import compare_surfaces
 from engine.evaluation.page import Picture
 from engine.evaluation.tasks import Task
 from engine.lifting.masks import resample
+from engine.meshing.soundness import Soundness, soundness
 from engine.options import SegmentOptions
 from engine.progress import Job
 from engine.segment import make_mesh

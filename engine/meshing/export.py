@@ -18,9 +18,10 @@ from PIL import Image
 
 from engine.cache import atomic_file
 from engine.meshing.srgb import from_linear, to_linear
+from engine.meshing.surface_parts import vertex_colours
 from sa3d_blender.protocol.errors import MeshError, StorageError
 
-__all__ = ["gltf_from_world", "read_mesh", "vertex_colours", "world_from_gltf", "write_glb"]
+__all__ = ["gltf_from_world", "read_mesh", "world_from_gltf", "write_glb"]
 
 _LINEAR = "_LINEAR_COLOUR"
 _OBSERVED = "_OBSERVED"
@@ -105,24 +106,6 @@ def read_mesh(path: Path | str) -> trimesh.Trimesh:
         if colours is not None:
             part.visual = trimesh.visual.ColorVisuals(part, vertex_colors=colours)
     return cast(trimesh.Trimesh, trimesh.util.concatenate(found))
-
-
-def vertex_colours(mesh: trimesh.Trimesh) -> np.ndarray | None:
-    """The colours of a mesh's vertices, uint8 sRGB [V, 4]: its own, or those of its texture there. None without any."""
-    visual: Any = mesh.visual
-    if visual is None:
-        return None
-    if visual.kind == "vertex":
-        return np.asarray(visual.vertex_colors, np.uint8)
-    textures = _textures(visual)
-    if not textures:
-        return None
-    image = np.asarray(textures["baseColorTexture"].convert("RGBA"))
-    height, width = image.shape[:2]
-    u, v = np.asarray(visual.uv)[:, :2].T
-    column = np.clip(np.floor(u * width), 0, width - 1).astype(int)
-    row = np.clip(np.floor((1.0 - v) * height), 0, height - 1).astype(int)
-    return image[row, column]
 
 
 def _textures(visual: Any) -> dict[str, Image.Image]:

@@ -2,58 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import fast_simplification
 import numpy as np
 import trimesh
 
+from engine.meshing.soundness import soundness
 from sa3d_blender.protocol.errors import MeshError
 
-__all__ = ["FACE_BUDGETS", "Soundness", "simplified", "soundness"]
+__all__ = ["FACE_BUDGETS", "simplified"]
 
 FACE_BUDGETS = {"draft": 5_000, "good": 50_000, "best": 200_000}
 """Faces by quality."""
 
 # How eagerly edges are taken: less so keeps the topology where a thin part would be pinched.
 EAGERNESS = (5.0, 3.0, 1.0)
-
-
-@dataclass(frozen=True)
-class Soundness:
-    """What a mesh must be to be edited, printed and simulated.
-
-    ``open_edges`` have one face, ``crowded_edges`` more than two, ``turned_edges`` two that go around it the same way.
-    ``components`` are parts not connected by vertices.
-    """
-
-    open_edges: int
-    crowded_edges: int
-    turned_edges: int
-    components: int
-
-    @property
-    def closed(self) -> bool:
-        """Whether every edge has two faces that go around it in opposite directions: watertight and oriented."""
-        return not (self.open_edges or self.crowded_edges or self.turned_edges)
-
-
-def soundness(faces: np.ndarray) -> Soundness:
-    """Counts what is wrong with faces [F, 3] of vertex numbers, whose vertices are one to a place (no seams)."""
-    faces = np.asarray(faces)
-    half = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    forward = half[:, 0] < half[:, 1]
-    edges, which = np.unique(np.sort(half, axis=1), axis=0, return_inverse=True)
-    which = which.reshape(-1)
-    count = np.bincount(which, minlength=len(edges))
-    ahead = np.bincount(which, forward, len(edges))
-    parts = trimesh.graph.connected_component_labels(edges) if len(edges) else np.zeros(0, int)
-    return Soundness(
-        int((count == 1).sum()),
-        int((count > 2).sum()),
-        int(((count == 2) & (ahead != 1)).sum()),
-        len(np.unique(parts[np.unique(faces)])),
-    )
 
 
 def simplified(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
@@ -69,16 +31,17 @@ def simplified(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
     if faces < 4:
         raise MeshError(f"A mesh can't have {faces} faces.", "Give 4 or more.")
     budget = faces
-    before = soundness(mesh.faces)
+    before = soundness(mesh)
     while budget < len(mesh.faces):
         for eagerness in EAGERNESS:
             vertices, left = fast_simplification.simplify(
                 np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces), target_count=budget, agg=eagerness
             )
             vertices, left = _used(np.asarray(vertices, np.float64), np.asarray(left))
-            after = soundness(left)
+            fewer = trimesh.Trimesh(vertices, left, process=False)
+            after = soundness(fewer)
             if len(left) and (after.closed or not before.closed) and after.components <= before.components:
-                return trimesh.Trimesh(vertices, left, process=False)
+                return fewer
         budget *= 2
     return mesh
 

@@ -9,6 +9,7 @@ import numpy as np
 import trimesh
 from PIL import Image
 
+from engine.meshing.srgb import to_linear
 from sa3d_blender.protocol.errors import MeshError
 
 __all__ = ["Texture", "Welded", "check_mesh", "linear_colours", "texture_of", "vertex_colours", "welded"]
@@ -77,10 +78,8 @@ def vertex_colours(mesh: trimesh.Trimesh) -> np.ndarray | None:
 
 
 def linear_colours(colours: np.ndarray) -> np.ndarray:
-    """uint8 sRGB [V, 4] as linear light, float64 [V, 3] (IEC 61966-2-1)."""
-    rgb = colours[:, :3].astype(np.float64) / 255.0
-    found: np.ndarray = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return found
+    """uint8 sRGB [V, 4] as linear light, float64 [V, 3]."""
+    return to_linear(colours[:, :3].astype(np.float64) / 255.0)
 
 
 def welded(mesh: trimesh.Trimesh) -> Welded:

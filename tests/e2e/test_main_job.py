@@ -18,7 +18,8 @@ from tiny_capture import BALL_CENTRE, BALL_RADIUS, HEIGHT, WIDTH, TinyCapture
 from engine import api
 from engine.evaluation.metrics import iou
 from engine.fields.settings import PRESETS
-from engine.meshing.export import read_mesh, vertex_colours
+from engine.meshing.export import read_mesh
+from engine.meshing.surface_parts import vertex_colours
 from engine.meshing.texture import TextureSettings
 from engine.progress import Job, Report
 from engine.prompts import UserPrompt

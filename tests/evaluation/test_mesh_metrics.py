@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import trimesh
 
-from engine.evaluation.mesh_metrics import Soundness, normal_consistency, soundness, welded_faces
+from engine.evaluation.mesh_metrics import normal_consistency
+from engine.meshing.soundness import Soundness, soundness, welded_faces
 from sa3d_blender.protocol.errors import MeshError
 
 SOUND = Soundness(watertight=True, components=1, non_manifold_edges=0, consistently_oriented=True)
