@@ -40,10 +40,10 @@ def render(
         return api.render_result(result, out, wanted, api.Options(cache_root(cache), device), job)
 
     def show(found: dict[str, Any]) -> None:
-        print(
-            f"{found['out']}: {len(found['views'])} views, {found['frames']} frames of a turntable; "
-            f"{readable_seconds(sum(found['seconds'].values()))}"
-        )
+        views, frames = len(found["views"]), found["frames"]
+        made = [f"{views} view{'' if views == 1 else 's'}"] if views else []
+        made += [f"a turntable of {frames} frames"] if frames else []
+        print(f"{found['out']}: {' and '.join(made)}; {readable_seconds(sum(found['seconds'].values()))}")
 
     run(work, as_json, show)
 

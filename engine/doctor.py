@@ -24,6 +24,8 @@ LIBRARIES: dict[str, str] = {
     "scipy": "geometry",
     "scikit-image": "surfaces and masks",
     "trimesh": "meshes",
+    "fast-simplification": "meshes of fewer faces",
+    "xatlas": "textures",
     "pillow": "photos",
     "PyMaxflow": "the graph-cut segmenter",
     "segment-anything": "the SAM segmenters",

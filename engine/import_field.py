@@ -23,6 +23,7 @@ from engine.fields.scene_grid import build_grid
 from engine.fields.settings import PRESETS
 from engine.fields.training import TrainedField
 from engine.options import Options
+from engine.out_folder import refuse_capture
 from engine.progress import Job
 from engine.train import MOST_HELD_OUT, Trained, field_name, split_views
 from engine.workspace import working_photo
@@ -66,6 +67,8 @@ def import_field(
     key = cache.capture_key(capture)
     usual = cache.folder("fields", field_name(key, IMPORTED_AS, options.seed))
     folder = out if out is not None else usual
+    if out is not None:
+        refuse_capture(out, capture.root)
     if not again and _was_trained(folder):
         raise FieldError(
             f"There is a field that was trained here already, in {folder}.", "Add --again to replace it, or give --out."

@@ -25,6 +25,7 @@ from engine.lifting.voxels import VoxelGrid
 from engine.meshing.from_field import DepthView, SurfaceSettings, nearest_filled, object_box, spread_views
 from engine.objects import reopen
 from engine.options import Options
+from engine.out_folder import refuse_capture
 from engine.progress import Job
 from engine.segment import object_probability
 from engine.workspace import Workspace
@@ -142,6 +143,7 @@ def cut_result(folder: Path, out: Path, options: Options, job: Job) -> dict[str,
         is no longer there, or ``out`` can't be written. MeshError: no part of the field belongs to the object.
     """
     workspace, trained, kept = reopen(folder, options, job)
+    refuse_capture(out, workspace.capture.root)
     if out.resolve() == trained.folder.resolve():
         raise FieldError(f"{out} holds the field that is to be cut.", "Name another folder with --out.")
     found = object_field(workspace, kept.stored, job)

@@ -24,6 +24,7 @@ from engine.fields.settings import Sampling
 from engine.object_field import object_field
 from engine.objects import reopen
 from engine.options import Options
+from engine.out_folder import refuse_capture
 from engine.progress import Job, Stage
 from engine.turntable import orbit
 from engine.video import FRAMES_A_SECOND, check_film, is_film, write_film
@@ -127,6 +128,7 @@ def render_result(folder: Path, out: Path, wanted: PictureOptions, options: Opti
                 f"{out.name} holds a turntable, no views.", "Name a folder with --out, or leave --views out."
             )
     workspace, _, kept = reopen(folder, options, job)
+    refuse_capture(out, workspace.capture.root)
     names: Sequence[str] = ()
     if wanted.seen_from_views or not (film or wanted.turntable_s):
         names = tuple(workspace.views) if wanted.views is None else wanted.views

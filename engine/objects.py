@@ -19,6 +19,7 @@ from engine.meshing.export import write_glb
 from engine.meshing.formats import check_mesh_path, write_mesh
 from engine.metric_scale import metres_per_unit
 from engine.options import Options, SegmentOptions
+from engine.out_folder import refuse_capture
 from engine.progress import Job
 from engine.prompted_view import prompt_places
 from engine.prompts import UserPrompt, prompts_for, read_drawing
@@ -76,6 +77,7 @@ def segment_capture(
     """
     started = time.perf_counter()
     capture = load_capture(path)
+    refuse_capture(out, capture.root)
     for warning in capture.warnings:
         job.log(f"Warning: {warning}")
     view = find_view(capture, prompt.view)
@@ -161,6 +163,7 @@ def mesh_again(
     path = out if out is not None else folder / MESH
     check_mesh_path(path)
     workspace, _, kept = reopen(folder, options, job)
+    refuse_capture(path, workspace.capture.root)
     factor = 1.0 if scale is None else metres_per_unit(scale, workspace)
     settings = replace(kept.stored.settings, lam=kept.stored.settings.lam if lam is None else lam)
     workspace.prepare(job)

@@ -16,14 +16,25 @@ from engine.captures.bounds import scene_box
 from engine.captures.capture import Camera, Capture, View
 from engine.captures.images import photo_key
 from engine.devices import describe, pick_device
-from engine.fields.checkpoint import TENSORS, has_field, load_field, refuse_another_captures, save_field, write_meaning
+from engine.fields.checkpoint import (
+    MEANING,
+    TENSORS,
+    has_field,
+    load_field,
+    refuse_another_captures,
+    save_field,
+    write_meaning,
+)
 from engine.fields.cost import available_bytes, needed_bytes, refuse_without_memory
 from engine.fields.heldout import HeldOut, heldout_psnr_db, spread_numbers
-from engine.fields.kinds import NOT_TRAINED, kind_of
+from engine.fields.imports.imported import ImportedField
+from engine.fields.kinds import kind_of
+from engine.fields.resume import NAME as UNFINISHED
 from engine.fields.resume import Keeper
 from engine.fields.settings import TrainingSettings
 from engine.fields.training import TrainedField, train_field
 from engine.options import Options, SegmentOptions
+from engine.out_folder import refuse_capture, refuse_others
 from engine.progress import Job, Stage
 from engine.workspace import Workspace, working_photo
 from sa3d_blender.protocol.errors import FieldError
@@ -83,7 +94,8 @@ def train(
     ``refine_poses`` learns small corrections of the cameras, too; what is segmented with that field uses them.
 
     Raises:
-        FieldError: the kind or quality doesn't exist, or training failed.
+        FieldError: the kind or quality doesn't exist, or training failed, or another field is in ``out``.
+        StorageError: ``out`` lies in the capture, holds other things, or can't be written.
         CaptureError: a photo can't be read.
     """
     settings = replace(preset(quality, kind), refine_poses=refine_poses)
@@ -93,6 +105,8 @@ def train(
     field_key = field_name(key, quality, options.seed, kind)
     folder = out if out is not None else cache.folder("fields", field_key)
     if out is not None:
+        refuse_capture(out, capture.root)
+        refuse_others(out, (TENSORS, MEANING, UNFINISHED))
         cache.folder("fields", field_key)  # fails early where the cache can't be written
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +147,7 @@ def _serves(found: TrainedField, settings: TrainingSettings, quality: str, kind:
     Raises:
         FieldError: the one in the folder that the user named is another kind's or quality's.
     """
-    if found.model.kind in NOT_TRAINED:  # nobody could train it again
+    if found.model.kind == ImportedField.kind:  # nobody could train it again
         return True
     if out is not None and (found.model.kind, found.quality) != (kind, quality):
         raise FieldError(

@@ -106,7 +106,7 @@ def train_field(
     trainer = Trainer(model, pool, settings, seed)
     if keeper is not None and keeper.take_up(trainer):
         job.log(f"Going on after step {trainer.step} of {settings.steps}.")
-    left = pace.between(trainer.step, settings.steps)
+    left = pace.left(trainer.step, trainer.seconds)
     job.log(f"Training will take about {readable_seconds(left)} on this machine.")
     watcher = Watcher(heldout, device, seed) if heldout else None
     with job.stage("Training field", settings.steps) as stage:

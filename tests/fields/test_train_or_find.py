@@ -6,11 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from tiny_capture import TinyCapture
 
 import engine.train as train_module
+from engine.cache import Cache
 from engine.captures.load import load_capture
 from engine.fields.checkpoint import MEANING, TENSORS, has_field, load_field, save_field
+from engine.fields.cut import CutField
 from engine.fields.settings import TrainingSettings
 from engine.options import Options
 from engine.progress import Job
@@ -77,7 +80,7 @@ def test_a_field_of_another_capture_is_not_trained_over(capture, tmp_path):
 
 def test_an_imported_field_serves_whatever_the_settings_have_become_since(capture, tmp_path, monkeypatch):
     folder = trained(capture, tmp_path).folder
-    monkeypatch.setattr(train_module, "NOT_TRAINED", {"tensorf": None})  # as if that kind came from elsewhere
+    monkeypatch.setattr(train_module.ImportedField, "kind", "tensorf")  # as if that kind came from elsewhere
     monkeypatch.setattr(train_module, "preset", lambda *_: replace(FEW_STEPS, rays=65))
     assert trained(capture, tmp_path).from_cache
     assert not trained(capture, tmp_path, again=True).from_cache
@@ -112,3 +115,26 @@ def test_a_folder_that_can_not_be_made_is_said_in_a_sentence(capture, tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(StorageError, match="Can't write"):
         trained(capture, tmp_path, out=tmp_path / "file" / "field")
+
+
+def test_nothing_is_trained_into_a_capture_or_among_other_things(capture, tmp_path):
+    for inside in (capture.root, capture.root / "field"):
+        with pytest.raises(StorageError, match="lies in the capture"):
+            trained(capture, tmp_path, out=inside)
+    assert not (capture.root / "field").exists() and not (capture.root / TENSORS).exists()
+    result = tmp_path / "lamp"
+    result.mkdir()
+    (result / "report.json").write_text("{}")
+    with pytest.raises(StorageError, match=r"holds other things already, such as report\.json"):
+        trained(capture, tmp_path, out=result)
+    assert [path.name for path in result.iterdir()] == ["report.json"]
+
+
+def test_a_field_that_was_cut_to_an_object_is_no_field_of_the_capture(capture, tmp_path):
+    out = tmp_path / "object"
+    whole = trained(capture, tmp_path).field
+    cut = CutField(whole.model, whole.model.aabb, torch.ones(4, 4, 4))
+    out.mkdir()
+    save_field(replace(whole, model=cut), out, Cache(tmp_path / "cache").capture_key(capture))
+    with pytest.raises(FieldError, match="cut to an object of quality 'draft'"):
+        trained(capture, tmp_path, out=out)
