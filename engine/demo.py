@@ -27,6 +27,7 @@ from engine.contact_sheet import Tile, contact_sheet, draw_prompts, overlay_mask
 from engine.evaluation.masks import ious, mask_tasks
 from engine.evaluation.metrics import chamfer_distance, f_score
 from engine.evaluation.truth import Truth, read_truth
+from engine.meshing.texture import TextureSettings
 from engine.progress import Job
 from engine.prompts import UserPrompt
 from engine.workspace import Workspace
@@ -51,7 +52,8 @@ def run_demo(out: Path, views: int, options: Options, job: Job) -> dict[str, Any
 
     capture, truth = load_capture(scene / "capture"), read_truth(scene / "truth")
     clicks = json.loads((scene / "truth" / "clicks.json").read_text(encoding="utf-8"))
-    request = SegmentOptions()
+    # drafts have coloured vertices, too few of them for a wall of bricks
+    request = SegmentOptions(texture=TextureSettings())
     workspace, trained = open_workspace(capture, options, request, job)
 
     results: dict[str, Any] = {}
