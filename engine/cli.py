@@ -32,6 +32,7 @@ from engine.cli_options import (
     SegmenterName,
     box_option,
     lifting_settings,
+    parse_corners,
     point_option,
     run,
     scale_by_option,
@@ -71,6 +72,10 @@ def train(
     refine_poses: Annotated[
         bool, typer.Option("--refine-poses", help="Correct the cameras a little while training.")
     ] = False,
+    box: Annotated[
+        str | None,
+        typer.Option(help="Region of interest, X,Y,Z:X,Y,Z: its lowest and highest corner in the capture's world."),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Train even if there is a field.")] = False,
     source: Annotated[
         Path | None,
@@ -86,6 +91,8 @@ def train(
     from engine import api
     from engine.captures.load import load_capture
 
+    corners = None if box is None else parse_corners(box)
+
     def work(job: Job) -> dict[str, Any]:
         found = load_capture(capture)
         for warning in found.warnings:
@@ -94,7 +101,7 @@ def train(
         if source is not None:
             trained = api.import_field(found, source, options, job, out, again, background)
         else:
-            trained = api.train(found, quality, options, job, out, field, again, refine_poses)
+            trained = api.train(found, quality, options, job, out, field, again, refine_poses, corners)
         return {
             "field": str(trained.folder),
             "from_cache": trained.from_cache,

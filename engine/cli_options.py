@@ -119,3 +119,13 @@ def lifting_settings(rule: str, lam: float | None, **knobs: Any) -> LiftingSetti
         raise typer.BadParameter(f"there is no rule '{rule}'; choose one of: {', '.join(RULES)}.")
     settings = replace(RULES[rule], **{name: value for name, value in knobs.items() if value is not None})
     return settings if lam is None else replace(settings, lam=lam)
+
+
+def parse_corners(text: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """``X,Y,Z:X,Y,Z`` of an option as two points. Raises BadParameter for anything else."""
+    try:
+        low, high = (tuple(float(number) for number in corner.split(",")) for corner in text.split(":"))
+        (a, b, c), (d, e, f) = low, high
+    except ValueError as error:
+        raise typer.BadParameter(f"'{text}' is not X,Y,Z:X,Y,Z.") from error
+    return (a, b, c), (d, e, f)

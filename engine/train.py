@@ -31,7 +31,7 @@ from engine.fields.imports.imported import ImportedField
 from engine.fields.kinds import kind_of
 from engine.fields.resume import NAME as UNFINISHED
 from engine.fields.resume import Keeper
-from engine.fields.settings import TrainingSettings
+from engine.fields.settings import Corner, TrainingSettings
 from engine.fields.training import TrainedField, train_field
 from engine.options import Options, SegmentOptions
 from engine.out_folder import refuse_capture, refuse_others
@@ -88,17 +88,21 @@ def train(
     kind: str = "tensorf",
     again: bool = False,
     refine_poses: bool = False,
+    box: tuple[Corner, Corner] | None = None,
 ) -> Trained:
     """Trains a field on a capture, or finds it in the cache (or in ``out``).
 
-    ``refine_poses`` learns small corrections of the cameras, too; what is segmented with that field uses them.
+    ``refine_poses`` learns small corrections of the cameras, too; what is segmented with that field uses them. ``box``
+    is the region of interest, in which the field keeps its detail, instead of the one that the cameras suggest.
 
     Raises:
         FieldError: the kind or quality doesn't exist, or training failed, or another field is in ``out``.
         StorageError: ``out`` lies in the capture, holds other things, or can't be written.
         CaptureError: a photo can't be read.
     """
-    settings = replace(preset(quality, kind), refine_poses=refine_poses)
+    if box is not None:
+        _check_box(box)
+    settings = replace(preset(quality, kind), refine_poses=refine_poses, box=box)
     cache = Cache(options.cache)
     device = pick_device(options.device)
     key = cache.capture_key(capture)
@@ -154,9 +158,21 @@ def _serves(found: TrainedField, settings: TrainingSettings, quality: str, kind:
             f"There is a field in {out} already, {kind_of(found.model.kind).label} of quality '{found.quality}'.",
             "Add --again to replace it, or give another --out.",
         )
-    # one with better poses serves as well
-    fits = settings in (found.settings, replace(found.settings, refine_poses=False))
-    return fits or (out is not None and not settings.refine_poses)
+    # one with better poses serves as well, and one with the user's own box
+    as_asked = replace(
+        found.settings,
+        refine_poses=found.settings.refine_poses and settings.refine_poses,
+        box=None if settings.box is None else found.settings.box,
+    )
+    return settings == as_asked or (out is not None and not settings.refine_poses and settings.box is None)
+
+
+def _check_box(box: tuple[Corner, Corner]) -> None:
+    low, high = np.array(box, np.float64)
+    if not (np.isfinite([low, high]).all() and (low < high).all()):
+        raise FieldError(
+            "The region of interest is empty or not finite.", "Give its lowest and its highest corner, in this order."
+        )
 
 
 def _content_key(folder: Path) -> str:
@@ -179,6 +195,8 @@ def _train(
     training, others = split_views(capture)
     others = [others[i] for i in spread_numbers(len(others), MOST_HELD_OUT)]
     box = scene_box(capture)
+    if settings.box is not None:
+        box = replace(box, aabb=np.array(settings.box, np.float64))
     refuse_without_memory(needed_bytes([*training, *others], box, settings, kind), available_bytes(device))
     with job.stage("Reading photos", len(training) + len(others)) as stage:
         cameras, images = _photos(training, settings, stage)

@@ -94,6 +94,9 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         for name in ("sampling", "rendering"):
             settings[name] = Sampling(**settings[name])
         settings["sides"], settings["upsample_at"] = tuple(settings["sides"]), tuple(settings["upsample_at"])
+        if settings.get("box") is not None:
+            low, high = settings["box"]
+            settings["box"] = (tuple(low), tuple(high))
         training = TrainingSettings(**settings)
         box = SceneBox(aabb=np.array(meaning["box"]["aabb"]), kind=meaning["box"]["kind"])
         left_out = tuple(meaning["left_out"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+Corner = tuple[float, float, float]
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -28,7 +30,8 @@ class TrainingSettings:
     more time.
 
     ``max_side_px`` limits the photos' longer side; it belongs to the quality, whatever the kind of the field.
-    ``networks`` is the size of a NeRF's. With ``refine_poses`` the cameras are learned a little, too.
+    ``networks`` is the size of a NeRF's. With ``refine_poses`` the cameras are learned a little, too. ``box`` is the
+    region of interest, lowest and highest corner in the capture's world; None: the one that its cameras suggest.
     """
 
     steps: int = 1500
@@ -47,6 +50,7 @@ class TrainingSettings:
     rendering: Sampling = field(default_factory=Sampling)
     networks: Literal["small", "middle", "paper"] = "small"
     refine_poses: bool = False
+    box: tuple[Corner, Corner] | None = None
 
     def of_scene(self, bounded: bool) -> TrainingSettings:
         """The settings for a scene that ends at its box, or doesn't."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_capture import TinyCapture
@@ -138,3 +139,19 @@ def test_a_field_that_was_cut_to_an_object_is_no_field_of_the_capture(capture, t
     save_field(replace(whole, model=cut), out, Cache(tmp_path / "cache").capture_key(capture))
     with pytest.raises(FieldError, match="cut to an object of quality 'draft'"):
         trained(capture, tmp_path, out=out)
+
+
+def test_a_region_of_interest_of_the_user_s_own_is_trained_in_and_found_again(capture, tmp_path):
+    box = ((-0.5, -0.4, 0.0), (0.5, 0.4, 0.75))
+    first = trained(capture, tmp_path, box=box)
+    np.testing.assert_allclose(first.field.model.aabb.numpy(), box, atol=1e-6)
+    assert trained(capture, tmp_path, box=box).from_cache
+    assert trained(capture, tmp_path).from_cache  # as segmenting asks, which knows of no box
+    other = trained(capture, tmp_path, box=((-0.5, -0.4, 0.0), (0.5, 0.4, 0.5)))
+    assert not other.from_cache and float(other.field.model.aabb[1, 2]) == 0.5
+
+
+@pytest.mark.parametrize("box", [((0.0,) * 3, (1.0, 1.0, 0.0)), ((0.0,) * 3, (1.0, float("nan"), 1.0))])
+def test_an_empty_region_is_said(capture, tmp_path, box):
+    with pytest.raises(FieldError, match="empty or not finite"):
+        trained(capture, tmp_path, box=box)
