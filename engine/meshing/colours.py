@@ -34,6 +34,17 @@ class PhotoForColour:
     depth: np.ndarray
     mask: np.ndarray | None = None
 
+    def fitting_camera(self) -> Camera:
+        """The camera at the photo's size. Raises MeshError where depth or mask are of another size than the photo."""
+        height, width = self.rgb.shape[:2]
+        if self.depth.shape != (height, width) or (self.mask is not None and self.mask.shape != (height, width)):
+            raise MeshError(
+                f"A photo of {width} x {height} pixels came with a depth map or mask of another size.",
+                "Render depth and mask at the photo's size.",
+            )
+        camera = self.camera
+        return camera if (camera.width, camera.height) == (width, height) else camera.resized(width, height)
+
 
 def colour_vertices(
     vertices: np.ndarray,
@@ -90,14 +101,7 @@ def _looked_up(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices of the vertices that the photo sees [S], their weights [S] and colours [S, 3]."""
     height, width = photo.rgb.shape[:2]
-    if photo.depth.shape != (height, width) or (photo.mask is not None and photo.mask.shape != (height, width)):
-        raise MeshError(
-            f"A photo of {width} x {height} pixels came with a depth map or mask of another size.",
-            "Render depth and mask at the photo's size.",
-        )
-    camera = photo.camera
-    if (camera.width, camera.height) != (width, height):
-        camera = camera.resized(width, height)
+    camera = photo.fitting_camera()
     towards = camera.position - vertices
     distance = np.maximum(np.linalg.norm(towards, axis=1), 1e-12)
     cosine = np.einsum("vi,vi->v", towards, normals) / distance

@@ -233,6 +233,8 @@ def object_mesh(
     if settings.faces is not None and len(fine.faces) > settings.faces:
         with job.stage("Simplifying the mesh"):
             mesh = simplified(fine, settings.faces)
+        if len(mesh.faces) > settings.faces:
+            job.log(f"The mesh keeps {len(mesh.faces):,} faces: with {settings.faces:,} it would not stay closed.")
     if texture is not None:
         return textured(mesh, fine, photos, texture, job)
     with job.stage("Colouring the mesh"):

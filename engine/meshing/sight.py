@@ -11,7 +11,6 @@ from engine.captures.capture import Camera
 from engine.captures.rays import project
 from engine.meshing.colours import PhotoForColour
 from engine.meshing.texels import fragments
-from sa3d_blender.protocol.errors import MeshError
 
 __all__ = ["Samples", "Sight", "emphasis_of", "sight_of"]
 
@@ -89,14 +88,7 @@ def sight_of(photo: PhotoForColour, vertices: np.ndarray, faces: np.ndarray, rea
     sizes differ.
     """
     height, width = photo.rgb.shape[:2]
-    if photo.depth.shape != (height, width) or (photo.mask is not None and photo.mask.shape != (height, width)):
-        raise MeshError(
-            f"A photo of {width} x {height} pixels came with a depth map or mask of another size.",
-            "Render depth and mask at the photo's size.",
-        )
-    camera = photo.camera
-    if (camera.width, camera.height) != (width, height):
-        camera = camera.resized(width, height)
+    camera = photo.fitting_camera()
     points_px, depth = project(camera, vertices)
     known = points_px[np.isfinite(points_px).all(axis=1)]
     if len(known) == 0:
