@@ -22,7 +22,7 @@ import numpy as np
 
 from .protocol.errors import EnvironmentFault, PromptError, Sa3dError, StorageError
 
-__all__ = ["deliver_blend", "deliver_picture", "main"]
+__all__ = ["deliver_blend", "deliver_picture", "empty_blender", "main"]
 
 SAMPLES = 16
 ORBIT_LENS_MM = 50.0
@@ -31,7 +31,7 @@ MARGIN = 1.06
 
 def deliver_blend(path_json: Path, out: Path) -> None:
     """Writes a .blend that shows the result, with paths relative to it. Raises Sa3dError."""
-    bpy = _empty_blender()
+    bpy = empty_blender()
     from .scene.build import build_scene
     from .scene.look import dress_scene, show_colours
 
@@ -58,7 +58,7 @@ def deliver_picture(
     proportions within ``size`` (width, height); or from ``orbit`` (azimuth from +X towards +Y and elevation, degrees),
     at a distance that shows everything, filling ``size``. Raises Sa3dError.
     """
-    bpy = _empty_blender()
+    bpy = empty_blender()
     from .scene.cameras import add_camera, spread, use_view
     from .scene.description import read_description
     from .scene.glb import read_glb
@@ -168,7 +168,8 @@ def _ball_around(objects: Sequence[Any]) -> tuple[np.ndarray, float]:
     return centre, radius if radius > 0 else 1.0
 
 
-def _empty_blender() -> Any:
+def empty_blender() -> Any:
+    """Blender's module with an empty file. Raises EnvironmentFault where it isn't installed."""
     try:
         import bpy
     except ImportError as fault:

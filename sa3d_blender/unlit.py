@@ -23,7 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from .protocol.errors import EnvironmentFault, Sa3dError, StorageError
+from .deliver import empty_blender
+from .protocol.errors import Sa3dError, StorageError
 
 __all__ = ["linear_from_srgb", "main", "render_unlit"]
 
@@ -49,7 +50,7 @@ def render_unlit(surface: Path, texture: Path | None, path_json: Path, out: Path
         EnvironmentFault: there is no bpy.
     """
     arrays = _read(surface)
-    bpy = _empty_blender()
+    bpy = empty_blender()
     from .scene.cameras import add_camera, spread, use_view
     from .scene.description import read_capture_file
 
@@ -77,17 +78,6 @@ def _read(surface: Path) -> dict[str, np.ndarray]:
         raise StorageError(
             f"The surface {surface.name} can't be read: {fault}.", "Let the engine write it again."
         ) from fault
-
-
-def _empty_blender() -> Any:
-    try:
-        import bpy
-    except ImportError as fault:
-        raise EnvironmentFault(
-            "Blender's Python module can't be imported.", 'Install it: pip install "bpy>=4.5,<4.6" "numpy<2".'
-        ) from fault
-    bpy.ops.wm.read_factory_settings(use_empty=True)
-    return bpy
 
 
 def _place(arrays: dict[str, np.ndarray], texture: Path | None, collection: Any) -> None:

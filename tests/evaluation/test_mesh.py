@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from engine.cli import app
 from engine.evaluation import mesh_run
 from engine.evaluation.mesh import means, show_mesh, tables
-from engine.evaluation.mesh_metrics import Soundness
 from engine.evaluation.mesh_run import ONE_LEVEL, OURS, MeshFigures, ObjectResult, ShapeFigures, shape_figures
 from engine.evaluation.mesh_texture import TextureFigures, ViewTexture
+from engine.meshing.soundness import Soundness
 from sa3d_blender.protocol.errors import MeshError
 
 needs_bpy = pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="needs Blender's Python module")

@@ -10,10 +10,10 @@ import torch
 
 from engine.captures.capture import Camera
 from engine.evaluation.mesh_baseline import half_absorbing_density, mean_colours, one_level_mesh
-from engine.evaluation.mesh_metrics import soundness
 from engine.fields.contraction import Contraction
 from engine.fields.volume import DensityVolume
 from engine.lifting.voxels import VoxelGrid
+from engine.meshing.soundness import soundness
 from sa3d_blender.protocol.errors import MeshError
 
 NODES, RADIUS = 41, 0.6
