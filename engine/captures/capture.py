@@ -63,7 +63,8 @@ class View:
     ``name`` is the photo's path inside the capture, with forward slashes and suffix ("images/000.png"
     in a transforms.json). ``stem`` is the name under which results of this view are
     written; it is unique in the capture. ``split`` is "train", "val" or "test" where the format says so.
-    ``opaque``: the opacity that its file may hold means nothing.
+    ``opaque``: the opacity that its file may hold means nothing. ``mask_path``: a picture of the photo's size that is
+    black where the photo shows what is no part of the scene (a background that doesn't follow the poses).
     """
 
     name: str
@@ -73,6 +74,21 @@ class View:
     split: str = "train"
     near_far: tuple[float, float] | None = None
     opaque: bool = False
+    mask_path: Path | None = None
+
+
+@dataclass(frozen=True)
+class SparsePoints:
+    """Points that structure from motion has found: ``xyz`` float64 [N, 3] in the capture's world, finite; their
+    colours ``rgb`` uint8 [N, 3] in sRGB; by how many photos each is seen, ``count`` int32 [N].
+    """
+
+    xyz: np.ndarray
+    rgb: np.ndarray
+    count: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.xyz)
 
 
 @dataclass(frozen=True)
@@ -80,7 +96,8 @@ class Capture:
     """Photos with cameras. ``warnings`` says in one sentence each what was skipped on reading.
 
     ``root`` is the folder (never written to), ``format`` the reader's name.
-    ``has_alpha``: the photos carry opacity, and what is transparent is no part of the scene.
+    ``has_alpha``: the photos carry opacity, and what is transparent is no part of the scene. ``points``: where the
+    source has sparse points.
     """
 
     root: Path
@@ -89,6 +106,7 @@ class Capture:
     warnings: tuple[str, ...] = ()
     has_alpha: bool = False
     extra: dict[str, object] = field(default_factory=dict)
+    points: SparsePoints | None = None
 
     def __len__(self) -> int:
         return len(self.views)
