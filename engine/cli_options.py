@@ -107,6 +107,14 @@ def scale_by_option(text: str | None) -> KnownDistance | None:
         raise typer.BadParameter(f"--scale-by: {error}") from None
 
 
+def texture_option(text: str | None) -> int | None:
+    if text is None or text in ("512", "1024", "2048", "4096"):
+        return None if text is None else int(text)
+    if text != "none":
+        raise typer.BadParameter(f"'{text}' is no size of a texture: give none, 512, 1024, 2048 or 4096.")
+    return 0
+
+
 def share_option(value: float) -> float:
     if not 0 < value <= 1:
         raise typer.BadParameter("it must be above 0 and at most 1.")
