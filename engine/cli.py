@@ -21,6 +21,7 @@ from engine.cli_evaluate import evaluate_app
 from engine.cli_object import cut, render
 from engine.cli_options import (
     SCALE_HELP,
+    TEXTURE_HELP,
     AsJson,
     CacheDir,
     CapturePath,
@@ -53,7 +54,6 @@ SCALE_BY_HELP = (
     "and their true distance."
 )
 OPEN_HELP = "Leave out what no photo shows, instead of closing the mesh there by a guess."
-TEXTURE_HELP = "none, 512, 1024, 2048 or 4096 texels a side (default: what the field's quality has)."
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__

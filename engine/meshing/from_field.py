@@ -16,7 +16,8 @@ from engine.captures.capture import Camera
 from engine.captures.rays import project
 from engine.fields.volume import DensityVolume
 from engine.lifting.voxels import VoxelGrid
-from engine.meshing.colours import PhotoForColour, colour_vertices
+from engine.meshing.coloured import coloured
+from engine.meshing.colours import PhotoForColour
 from engine.meshing.extract import extract_mesh
 from engine.meshing.simplify import simplified
 from engine.meshing.solidity import object_solidity
@@ -241,10 +242,4 @@ def object_mesh(
             job.log(f"The mesh keeps {len(mesh.faces):,} faces: with {settings.faces:,} it would not stay closed.")
     if texture is not None:
         return textured(mesh, fine, photos, texture, job)
-    with job.stage("Colouring the mesh"):
-        colours, unseen = colour_vertices(
-            np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), photos, np.asarray(mesh.faces)
-        )
-        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colours)
-        mesh.vertex_attributes["observed"] = (~unseen).astype(np.float32)
-    return mesh
+    return coloured(mesh, photos, job)
