@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ from engine.captures.capture import Camera
 from engine.captures.rays import project
 from engine.fields.volume import DensityVolume
 from engine.lifting.voxels import VoxelGrid
-from engine.meshing.colours import PhotoForColour, colour_vertices
+from engine.meshing.coloured import coloured
+from engine.meshing.colours import PhotoForColour
 from engine.meshing.extract import extract_mesh
 from engine.meshing.simplify import simplified
 from engine.meshing.solidity import object_solidity
@@ -65,6 +66,7 @@ def object_box(
     voxels: VoxelGrid,
     views: Sequence[DepthView],
     settings: SurfaceSettings,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Float[np.ndarray, "2 3"]:
     """The world box around the object's opaque voxels, with a margin; stray ones apart from it don't count.
 
@@ -81,6 +83,7 @@ def object_box(
     where = np.argwhere(solid)
     shown = shown_points(voxels.aabb[0] + where * voxels.cell_size, views, SHOWN_CELLS * float(voxels.cell_size.max()))
     if not shown.any():  # a mesh of what nobody sees is better than none
+        log("Warning: no view shows the object, so all that the field holds of it counts.")
         shown[:] = True
     labels = ndimage.label(solid, np.ones((3, 3, 3)))[0][tuple(where.T)]
     sizes = np.bincount(labels[shown], minlength=int(labels.max()) + 1)
@@ -205,6 +208,8 @@ def object_mesh(
     Raises:
         MeshError: there is no such object in the field.
     """
+    if not np.isfinite(probability).all():
+        raise MeshError("The object's evidence holds values that are not finite.", "Segment the object again.")
     volume = volume.to("cpu")
     densities = volume.densities()
     cell = float(voxels.cell_size.mean())
@@ -213,7 +218,7 @@ def object_mesh(
     dense = voxels.dense(probability)
     with job.stage("Extracting the surface", 3) as stage:
         witnesses = spread_views(depth_views, settings.witnesses)
-        box = object_box(dense, (1 - torch.exp(-densities * cell)).numpy(), voxels, witnesses, settings)
+        box = object_box(dense, (1 - torch.exp(-densities * cell)).numpy(), voxels, witnesses, settings, job.log)
         extent = box[1] - box[0]
         step = float(np.clip(cell / settings.refine, extent.max() / settings.most, extent.max() / settings.least))
         x, y, z = (max(8, int(np.ceil(e / step)) + 1) for e in extent)
@@ -243,10 +248,4 @@ def object_mesh(
             job.log(f"The mesh keeps {len(mesh.faces):,} faces: with {settings.faces:,} it would not stay closed.")
     if texture is not None:
         return textured(mesh, fine, photos, texture, job)
-    with job.stage("Colouring the mesh"):
-        colours, unseen = colour_vertices(
-            np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), photos, np.asarray(mesh.faces)
-        )
-        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colours)
-        mesh.vertex_attributes["observed"] = (~unseen).astype(np.float32)
-    return mesh
+    return coloured(mesh, photos, job)
