@@ -59,6 +59,7 @@ class Draft:
     camera: Camera
     split: str = "train"
     near_far: tuple[float, float] | None = None
+    mask_path: Path | None = None
 
 
 def examples(names: Sequence[str], count: int = 3) -> str:
@@ -262,7 +263,7 @@ def assemble(
         )
     stems = unique_stems([draft.name for draft in drafts])
     views = tuple(
-        View(draft.name, stem, draft.path, draft.camera, draft.split, draft.near_far)
+        View(draft.name, stem, draft.path, draft.camera, draft.split, draft.near_far, mask_path=draft.mask_path)
         for draft, stem in zip(drafts, stems, strict=True)
     )
     told = [*warnings]
