@@ -160,8 +160,8 @@ def inside(root: Path, written: object) -> tuple[str, Path]:
         raise BadView("it names no photo")
     text = written.replace("\\", "/")
     leaving = CaptureError(
-        f"The capture names the photo {written!r}, which lies outside of its folder.",
-        "Move the photos into the capture's folder and make their paths relative to it.",
+        f"The capture names the file {written!r}, which lies outside of its folder.",
+        "Move the photos and what belongs to them into the capture's folder and make their paths relative to it.",
     )
     if PurePosixPath(text).is_absolute() or PureWindowsPath(written).drive:
         raise leaving
