@@ -65,8 +65,8 @@ def root_of_model(folder: Path) -> Path:
         folder = folder.parent
     if folder.name.lower() == "sparse":
         folder = folder.parent
-        if folder.name.lower() == "colmap":
-            folder = folder.parent
+        if folder.name.lower() == "colmap" and not (folder / "images").is_dir():
+            folder = folder.parent  # nerfstudio's layout; else it is but a capture of that name
         return folder
     # a model beside its photos: in their folder, or beside that
     return folder.parent if not (folder / "images").is_dir() and (folder.parent / "images").is_dir() else folder

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from engine.captures.capture import Capture, View
 from engine.captures.colmap import find_model, read_colmap, root_of_model
 from engine.captures.colmap_model import model_files
+from engine.captures.images import IMAGE_SUFFIXES
 from engine.captures.llff import read_llff
 from engine.captures.replica import TRAJECTORY, read_replica
 from engine.captures.transforms import SPLITS, read_nerf_synthetic, read_transforms
@@ -63,18 +64,25 @@ def _read_folder(folder: Path) -> Capture:
             return read_colmap(root_of_model(model), model)
     if (folder.parent / "poses_bounds.npy").is_file():
         return read_llff(folder.parent, images=folder.name)
-    for root, images in ((folder, None), (folder.parent, folder.name)):
-        model = find_model(root)
-        if model is not None:
-            return read_colmap(root, model, images)
+    model = find_model(folder)
+    if model is not None:
+        return read_colmap(folder, model)
     for sequence in (folder, folder / "Sequence_1"):
         if (sequence / TRAJECTORY).is_file():
             return read_replica(sequence)
+    if _holds_photos(folder):
+        model = find_model(folder.parent)
+        if model is not None:
+            return read_colmap(folder.parent, model, images=folder.name)
     raise CaptureError(
         f"{folder} is not a known kind of capture; looked for transforms.json, {', '.join(_SPLIT_FILES)}, "
         f"poses_bounds.npy, a COLMAP model (sparse/0) and {TRAJECTORY} in it.",
         "Choose the folder that holds one of these files.",
     )
+
+
+def _holds_photos(folder: Path) -> bool:
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
 
 
 def _read_file(file: Path) -> Capture:
