@@ -15,10 +15,11 @@ import numpy as np
 
 from engine.captures.capture import Camera, Capture, SparsePoints
 from engine.captures.colmap_binary import read_images_bin, read_lenses_bin, read_points_bin
-from engine.captures.colmap_lenses import Fit, camera_of
+from engine.captures.colmap_lenses import camera_of
 from engine.captures.colmap_model import ColmapImage, ColmapLens, model_files
 from engine.captures.colmap_text import read_images_txt, read_lenses_txt, read_points_txt
 from engine.captures.images import photo_header
+from engine.captures.lens_fit import SHOWN_MISS_PX, Fit
 from engine.captures.scene_masks import masked
 from engine.captures.validate import BadView, Draft, assemble, examples, fitted, inside, keep_good, rigid_pose
 from sa3d_blender.protocol.errors import CaptureError
@@ -36,7 +37,6 @@ MODEL_FOLDERS = (
 _PHOTOS = ("images", "")  # where photos lie in a capture's folder
 _OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
 _MOST_FITTED = 200  # different lenses that have to be fitted, a tenth of a second each
-_SHOWN_MISS_PX = 1e-3
 
 
 def find_model(root: Path) -> Path | None:
@@ -97,7 +97,7 @@ def read_colmap(root: Path, model: Path, images: str | None = None) -> Capture:
             header = photo_header(path)
             fit = _fit_of(image.lens, lenses, fits)
             camera = replace(fit.camera, world_from_camera=_pose(image))
-            if fit.miss_px > _SHOWN_MISS_PX:
+            if fit.miss_px > SHOWN_MISS_PX:
                 approximated[name] = fit.miss_px
         except BadView as reason:
             bad.append((name, str(reason)))

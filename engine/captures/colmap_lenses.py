@@ -6,23 +6,17 @@ the photo's pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import least_squares
 
 from engine.captures.capture import Camera, CameraModel
 from engine.captures.colmap_model import ColmapLens
 from engine.captures.images import MAX_PIXELS
-from engine.captures.rays import through_lens
+from engine.captures.lens_fit import GRID, Fit, nearest_lens
 from engine.captures.validate import BadView
 
-__all__ = ["MAX_MISS_PX", "Fit", "camera_of"]
-
-MAX_MISS_PX = 2.0  # a lens that none of ours resembles to within this is refused
-_GRID = 25  # pixels along a side at which a lens is compared
-_COEFFICIENTS: dict[CameraModel, int] = {"opencv": 8, "fisheye": 4}
+__all__ = ["camera_of"]
 
 # Where the parameters of a model lie: how many are focal lengths, then cx and cy, then these of ours.
 _EXACT: dict[str, tuple[int, CameraModel, tuple[int, ...]]] = {
@@ -39,14 +33,6 @@ _EXACT: dict[str, tuple[int, CameraModel, tuple[int, ...]]] = {
     "RADIAL_FISHEYE": (1, "fisheye", (0, 1)),
     "OPENCV_FISHEYE": (2, "fisheye", (0, 1, 2, 3)),
 }
-
-
-@dataclass(frozen=True)
-class Fit:
-    """A camera and by how much it misses the stated one at worst over the photo, in pixels; 0 where it is the same."""
-
-    camera: Camera
-    miss_px: float = 0.0
 
 
 def camera_of(lens: ColmapLens) -> Fit:
@@ -73,14 +59,10 @@ def camera_of(lens: ColmapLens) -> Fit:
 def _fitted(lens: ColmapLens, start: Camera) -> Fit:
     """The one of our models, with its focal length and centre free, that maps the photo's rays most nearly alike."""
     plane, pixels = _rays_of(lens)
-    fits = [_fit(replace(start, model=model), plane, pixels) for model in _COEFFICIENTS]
-    best = min(fits, key=lambda fit: fit.miss_px)
-    if not best.miss_px <= MAX_MISS_PX:
-        raise BadView(
-            f"its {lens.model} lens can't be expressed in OpenCV's models (the nearest misses it by "
-            f"{best.miss_px:.1f} pixels); undistort the photos with COLMAP"
-        )
-    return best
+    try:
+        return nearest_lens(start, plane, pixels)
+    except BadView as reason:
+        raise BadView(f"its {lens.model} lens {reason}") from reason
 
 
 def _rays_of(lens: ColmapLens) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +73,7 @@ def _rays_of(lens: ColmapLens) -> tuple[np.ndarray, np.ndarray]:
         theirs = pycolmap.Camera(
             model=lens.model, width=lens.width, height=lens.height, params=np.array(lens.params, np.float64)
         )
-        x, y = np.meshgrid(np.linspace(0, lens.width, _GRID), np.linspace(0, lens.height, _GRID))
+        x, y = np.meshgrid(np.linspace(0, lens.width, GRID), np.linspace(0, lens.height, GRID))
         pixels = np.stack([x.ravel(), y.ravel()], axis=1)
         plane = np.array(theirs.cam_from_img(pixels), np.float64)
         with np.errstate(invalid="ignore", over="ignore"):
@@ -102,25 +84,3 @@ def _rays_of(lens: ColmapLens) -> tuple[np.ndarray, np.ndarray]:
     if sound.mean() < 0.9:
         raise BadView(f"its {lens.model} lens maps only {100 * sound.mean():.0f} % of the photo's pixels to rays")
     return plane[sound], pixels[sound]
-
-
-def _fit(start: Camera, plane: np.ndarray, pixels: np.ndarray) -> Fit:
-    size = float(max(start.width, start.height))
-    first = np.array([start.fl_x, start.fl_y, start.cx, start.cy]) / size
-
-    def camera(values: Sequence[float] | np.ndarray) -> Camera:
-        fl_x, fl_y, cx, cy = (float(value) * size for value in values[:4])
-        return replace(start, fl_x=fl_x, fl_y=fl_y, cx=cx, cy=cy, distortion=tuple(float(v) for v in values[4:]))
-
-    def misses(values: np.ndarray) -> np.ndarray:
-        with np.errstate(all="ignore"):
-            found = through_lens(camera(values), plane) - pixels
-        return np.nan_to_num(found, nan=1e6, posinf=1e6, neginf=-1e6).ravel()
-
-    count = _COEFFICIENTS[start.model]
-    values = np.concatenate([first, np.zeros(count)])
-    found = least_squares(misses, values, method="trf", x_scale="jac", max_nfev=200).x
-    best = camera(found)
-    if min(best.fl_x, best.fl_y) <= 0:
-        return Fit(start, float("inf"))
-    return Fit(best, float(np.abs(misses(found)).max()))
