@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from engine.captures.convert import convert_capture
+from engine.captures.info import capture_info
 from engine.encoding import encode_capture
 from engine.import_field import import_field
 from engine.known_distance import KnownDistance, known_distance
@@ -27,7 +29,9 @@ __all__ = [
     "TextPrompt",
     "Trained",
     "attached_to_clicks",
+    "capture_info",
     "check_weights",
+    "convert_capture",
     "correct_result",
     "cut_result",
     "encode_capture",

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cache import cache_root
+from engine.cli_captures import captures_app
 from engine.cli_encode import encode
 from engine.cli_evaluate import evaluate_app
 from engine.cli_object import cut, render
@@ -58,6 +59,7 @@ OPEN_HELP = "Leave out what no photo shows, instead of closing the mesh there by
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
+app.add_typer(captures_app, name="captures")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(weights_app, name="weights")
 app.command()(encode)

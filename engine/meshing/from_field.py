@@ -33,6 +33,12 @@ class SurfaceSettings:
     """``refine`` grid steps per field cell, within ``least`` and ``most`` nodes a side.
 
     ``witnesses`` views decide what is seen. ``faces`` is the budget of the mesh; None: as many as its grid gives.
+    Parts apart from the largest stay from ``part_share`` of its size on, such as a handle whose rods the field lost.
+
+    The surface is where ``absorb_cells`` field cells of the density there stop half of the light. Measured on the
+    tabletop with true masks (mean F-score of five objects at 1 % of the diagonal, *good* and *draft* field): 0.86 and
+    0.81 with 3 cells, which is some 1 mm too far out; 0.89 and 0.83 with 1.5; 0.88 and 0.74 with 1, 0.57 and 0.49 where
+    the best camera's light has fallen to 0.7: a field's skin is soft, and what it hides lies before its middle.
     """
 
     refine: float = 2.5
@@ -42,7 +48,7 @@ class SurfaceSettings:
     margin_cells: float = 3.0
     part_share: float = 0.05
     hidden_share: float = 0.25
-    absorb_cells: float = 3.0
+    absorb_cells: float = 1.5
     faces: int | None = None
 
 
@@ -232,7 +238,7 @@ def object_mesh(
         light = light_reaching(volume, box, _nodes(box, coarse), witnesses, 0.7 * cell, job)
         observed = F.interpolate(light[None, None], size=(x, y, z), mode="trilinear", align_corners=True)[0, 0].numpy()
         stage.advance()
-        mesh = extract_mesh(object_solidity(opacity, belongs, observed), box, level)
+        mesh = extract_mesh(object_solidity(opacity, belongs, observed), box, level, keep_share=settings.part_share)
         stage.advance()
     fine = mesh
     if settings.faces is not None and len(fine.faces) > settings.faces:
