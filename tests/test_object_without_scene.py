@@ -308,6 +308,14 @@ def test_failures_exit_with_1_and_one_line(own_cache, tmp_path, monkeypatch, wor
     assert not list(tmp_path.glob("x*"))
 
 
+def test_a_view_that_is_not_there_is_one_line_and_nothing_is_written(result, tmp_path):
+    words = ["render", result.folder, "--out", tmp_path / "x", "--views", "nonsense", "--cache", result.options.cache]
+    done = sa3d(*words, "--device", "cpu")
+    assert done.exit_code == 1, done.output
+    assert "sa3d: The capture has no view 'nonsense'" in done.stderr
+    assert not (tmp_path / "x").exists()
+
+
 def test_the_commands_say_what_they_wrote(result, tmp_path):
     cache = ["--cache", result.options.cache, "--device", "cpu", "--json"]
     out = tmp_path / "pictures"
