@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ from engine.fields.training import TrainedField
 from engine.lifting.lifted import FIRM
 from engine.lifting.store import StoredObject
 from engine.lifting.voxels import VoxelGrid
-from engine.meshing.from_field import DepthView, SurfaceSettings, nearest_filled, object_box, spread_views
+from engine.meshing.from_field import (
+    DepthView,
+    SurfaceSettings,
+    light_reaching,
+    nearest_filled,
+    object_box,
+    spread_views,
+)
+from engine.meshing.solidity import FillSettings, object_solidity
 from engine.objects import reopen
 from engine.options import Options
 from engine.out_folder import refuse_capture
@@ -34,7 +43,8 @@ from sa3d_blender.protocol.errors import FieldError
 __all__ = ["ObjectField", "cut_result", "object_field"]
 
 SMOOTHED = 0.7  # voxels, a Gaussian's width
-COARSE, FINE = 128, 64  # least intervals along a ray
+STEEP = 2.5
+COARSE, FINE = 64, 64  # least intervals along a ray
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def object_field(workspace: Workspace, stored: StoredObject, job: Job) -> Object
         surface = SurfaceSettings()
         operators = [workspace.operator(view) for view in workspace.views.values()]
         views = spread_views([DepthView(each.camera, each.depth) for each in operators], surface.witnesses)
-        box = object_box(dense, workspace.cell_opacity, voxels, views, surface)
+        box = object_box(dense, workspace.cell_opacity, voxels, views, surface, job.log)
         first, last = _nodes_around(box, voxels, 0.0)
         part = tuple(slice(a, b + 1) for a, b in zip(first, last, strict=True))
         known = np.zeros(voxels.shape, bool)
@@ -74,8 +84,10 @@ def object_field(workspace: Workspace, stored: StoredObject, job: Job) -> Object
         filled = dense.copy()
         filled[around] = nearest_filled(dense[around], known[around])
         # What isn't occupied stays empty: there a network may say anything, since nobody has asked it there.
-        probability = _smoothed(filled[part], voxels.index[part] >= 0)
+        occupied = voxels.index[part] >= 0
         aabb = np.stack([voxels.aabb[0] + first * voxels.cell_size, voxels.aabb[0] + last * voxels.cell_size])
+        probability = _closed(_smoothed(filled[part], occupied), aabb, workspace, views, job)
+        probability = np.where(occupied, probability, np.float32(0))
         trained = workspace.trained
         device = trained.model.aabb.device
         model = CutField(
@@ -120,6 +132,34 @@ def _smoothed(
     found = ndimage.gaussian_filter(np.where(occupied, probability, np.float32(0)), SMOOTHED)
     smoothed: np.ndarray = np.where(occupied, found / np.maximum(weight, 1e-6), np.float32(0)).astype(np.float32)
     return smoothed
+
+
+def _closed(
+    probability: Float[np.ndarray, "x y z"],
+    aabb: Float[np.ndarray, "2 3"],
+    workspace: Workspace,
+    views: Sequence[DepthView],
+    job: Job,
+) -> Float[np.ndarray, "x y z"]:
+    """Probabilities where light arrives, and elsewhere the fill that the mesh has: they end together.
+
+    Below an object that stands on something a field holds whatever it likes, and its nearest seen neighbours often are
+    the object's own foot.
+    """
+    volume, cell = workspace.volume.to("cpu"), float(workspace.voxels.cell_size.mean())
+    axes = [torch.linspace(float(aabb[0, k]), float(aabb[1, k]), n) for k, n in enumerate(probability.shape)]
+    nodes = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    with torch.no_grad():
+        absorbed = volume.density(nodes.view(-1, 3)) * SurfaceSettings().absorb_cells * cell
+    opacity = (1 - torch.exp(-absorbed)).view(nodes.shape[:-1]).numpy()
+    observed = light_reaching(volume, aabb, nodes, views, 0.7 * cell, job).numpy()
+    settings = FillSettings()
+    seen = np.clip((observed - settings.leak) / (1 - settings.leak), 0, 1)
+    filled = object_solidity(opacity, probability, observed, settings) - seen * opacity * probability
+    # Steeper than the fill, which rises slowly from its half-way surface on: right above it is the object whole.
+    filled = np.clip(STEEP * filled - (STEEP - 1) / 2 * (1 - seen), 0, 1 - seen)
+    whole: np.ndarray = seen * probability + filled  # opacity is in the field already
+    return whole.clip(0, 1).astype(np.float32)
 
 
 def _closely(sampling: Sampling) -> Sampling:

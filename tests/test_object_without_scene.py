@@ -87,6 +87,33 @@ def test_rays_that_are_left_out_would_have_met_nothing(result, tiny_capture, mon
         np.testing.assert_allclose(found, whole, atol=1e-5)
 
 
+def test_it_ends_where_its_mesh_ends_and_takes_nothing_along_from_below(result):
+    """The ball stands on stone that no photo shows; its mesh is closed at its foot."""
+    workspace, _, kept = api.reopen(result.folder, result.options, Job())
+    model = api.object_field(workspace, kept.stored, Job()).field.model
+    points = np.random.default_rng(1).uniform([-0.9, -0.5, -0.2], [0.0, 0.5, 0.9], (6000, 3))
+    with torch.no_grad():
+        density = model.density(torch.from_numpy(points).float()).numpy()
+    cell = 1 / 20
+    assert (density[points[:, 2] < -0.5 * cell] < 1.0).all()  # of 80 in stone
+    assert (density[(ball_distance(points) < -1.5 * cell) & (points[:, 2] > 2 * cell)] > 20).mean() > 0.97
+
+
+def test_samples_that_share_a_colour_look_as_samples_that_have_their_own(result, tiny_capture, monkeypatch):
+    workspace, _, kept = api.reopen(result.folder, result.options, Job())
+    field = api.object_field(workspace, kept.stored, Job()).field
+    camera = load_capture(tiny_capture.folder).views[1].camera
+    found = render_alone(field.model, field.grid, camera, field.settings.rendering)
+    monkeypatch.setattr("engine.object_views.SHARED", 1)
+    alone = render_alone(field.model, field.grid, camera, field.settings.rendering)
+    np.testing.assert_array_equal(found[..., 3], alone[..., 3])
+    assert np.abs(found - alone).mean(where=alone[..., 3:] > 0.5) < 0.004  # a step of eight bits
+    monkeypatch.setattr("engine.object_views.SHARED", 7)  # which 64 isn't a multiple of
+    seventh = render_alone(field.model, field.grid, camera, field.settings.rendering)
+    np.testing.assert_array_equal(seventh[..., 3], alone[..., 3])
+    assert np.abs(seventh - alone).mean(where=alone[..., 3:] > 0.5) < 0.004
+
+
 def test_its_colours_are_those_of_the_scene(result, tiny_capture, tmp_path):
     """Where the ball stands free and fills a pixel, both renderings ask the same places."""
     api.render_result(result.folder, tmp_path, PictureOptions(("000",), True), result.options, Job())
@@ -279,6 +306,14 @@ def test_failures_exit_with_1_and_one_line(own_cache, tmp_path, monkeypatch, wor
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("sa3d: ")]
     assert expected in line
     assert not list(tmp_path.glob("x*"))
+
+
+def test_a_view_that_is_not_there_is_one_line_and_nothing_is_written(result, tmp_path):
+    words = ["render", result.folder, "--out", tmp_path / "x", "--views", "nonsense", "--cache", result.options.cache]
+    done = sa3d(*words, "--device", "cpu")
+    assert done.exit_code == 1, done.output
+    assert "sa3d: The capture has no view 'nonsense'" in done.stderr
+    assert not (tmp_path / "x").exists()
 
 
 def test_the_commands_say_what_they_wrote(result, tmp_path):

@@ -50,11 +50,14 @@ def render_rays(
     explore: float = 0.0,
     background: Float[Tensor, "r 3"] | None = None,
     reference: Float[Tensor, " r"] | None = None,
+    shared: int = 1,
 ) -> RayColours:
     """Renders rays (NeRF, Eq. 3), looking only where the occupancy grid says that light stops.
 
     ``background`` replaces the field's own; ``generator`` makes the samples random (training). With ``reference``
     distances t, densities nearer than that learn the more slowly the nearer they are (`slowed_near_camera`).
+    ``shared`` neighbouring samples of a ray have one colour, that of the place where most of their light stops:
+    near a surface samples are much closer to each other than colours change, and colours cost most of the time.
     """
     # where to look is not learned by cameras that are: only what is seen there
     still_o, still_d = rays_o.detach(), rays_d.detach()
@@ -72,16 +75,28 @@ def render_rays(
     lengths = field.space.cell_lengths(field.space.along(still_o, still_d, t_edges), still_d, t_edges)
     weights, through = weights_from_density(sigmas, lengths)
 
-    seen = weights > NO_COLOUR_BELOW
+    coloured, places = (weights, xyz) if shared == 1 else _together(weights, xyz, shared)
+    seen = coloured > NO_COLOUR_BELOW
     ray_indices = seen.nonzero()[:, 0]
     rgb = torch.zeros_like(rays_o)
     if ray_indices.numel():
-        colours = field.colour(xyz[seen], viewdirs[ray_indices])
-        rgb = rgb.index_add(0, ray_indices, colours * weights[seen][:, None])
+        colours = field.colour(places[seen], viewdirs[ray_indices])
+        rgb = rgb.index_add(0, ray_indices, colours * coloured[seen][:, None])
     behind = field.background(rays_o, viewdirs) if background is None else background
     opacity = weights.sum(-1)
     depth = (weights * t_mid).sum(-1) / opacity.clamp_min(1e-6) * (opacity > 0.5)
     return RayColours(rgb + through[:, None] * behind, opacity, depth, weights, s_edges, t_mid, sigmas * lengths)
+
+
+def _together(
+    weights: Float[Tensor, "r s"], xyz: Float[Tensor, "r s 3"], count: int
+) -> tuple[Float[Tensor, "r g"], Float[Tensor, "r g 3"]]:
+    """The weights of every ``count`` neighbouring samples in one, and their mean place."""
+    room = -weights.shape[1] % count
+    grouped = torch.nn.functional.pad(weights, (0, room)).unflatten(1, (-1, count))  # [R, G, count]
+    places = torch.nn.functional.pad(xyz, (0, 0, 0, room)).unflatten(1, (-1, count))
+    total = grouped.sum(-1)
+    return total, (grouped[..., None] * places).sum(-2) / total.clamp_min(1e-9)[..., None]
 
 
 def _densities(field: RadianceField, grid: OccupancyGrid, xyz: Float[Tensor, "r s 3"]) -> Float[Tensor, "r s"]:

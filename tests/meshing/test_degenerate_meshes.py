@@ -87,6 +87,15 @@ def test_one_voxel_is_a_mesh_of_its_size(on_the_ground):
     assert mesh.extents.max() < 2 * CELL
 
 
+def test_two_parts_far_apart_are_both_there_open_or_closed():
+    left, right = ball_at((-0.6, 0.0, 0.3), 0.3), ball_at((0.6, 0.0, 0.25), 0.25)
+    mesh = solid_scene(lambda points: np.minimum(left(points), right(points)), ring()).mesh()
+    assert soundness(mesh).closed and soundness(mesh).components == 2
+    assert mesh.bounds[0, 0] < -0.8 and mesh.bounds[1, 0] > 0.8
+    made = without_unobserved(mesh)
+    assert soundness(made).components == 2 and len(made.faces) < len(mesh.faces)
+
+
 def test_an_object_that_nobody_sees_is_said_in_the_log_and_told_of(on_the_ground):
     blind = [replace(view, depth=np.zeros_like(view.depth)) for view in on_the_ground.views]
     lines: list[str] = []
