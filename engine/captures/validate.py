@@ -35,6 +35,7 @@ __all__ = [
     "number",
     "read_json",
     "rigid_pose",
+    "stays_inside",
     "unique_stems",
 ]
 
@@ -69,12 +70,17 @@ def examples(names: Sequence[str], count: int = 3) -> str:
 
 
 def limited_size(path: Path) -> None:
-    """Raises CaptureError where ``path`` is no file or has more than MAX_JSON_BYTES."""
+    """Raises CaptureError where ``path`` is no file, has more than MAX_JSON_BYTES, or is a link out of its folder."""
     try:
         size = path.stat().st_size
         is_file = path.is_file()
-    except OSError as error:
+        own = stays_inside(path.parent, path)
+    except (OSError, RuntimeError) as error:
         raise _unreadable(path, error) from error
+    if not own:
+        raise CaptureError(
+            f"{path.name} is a link to a file outside of its folder.", "Put the file itself into the capture's folder."
+        )
     if not is_file:
         raise CaptureError(f"{path.name} is not a file.", "Choose the capture's folder or the file in it.")
     if size > MAX_JSON_BYTES:
@@ -102,10 +108,14 @@ def read_json(path: Path) -> dict[str, object]:
     return data
 
 
-def _unreadable(path: Path, error: OSError) -> CaptureError:
-    return CaptureError(
-        f"{path.name} can't be read: {error.strerror or error}.", "Check that it is there and that you may read it."
-    )
+def stays_inside(root: Path, path: Path) -> bool:
+    """Whether ``path`` lies in ``root`` with all symbolic links followed. Raises OSError or RuntimeError for loops."""
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def _unreadable(path: Path, error: OSError | RuntimeError) -> CaptureError:
+    reason = getattr(error, "strerror", None) or error
+    return CaptureError(f"{path.name} can't be read: {reason}.", "Check that it is there and that you may read it.")
 
 
 def number(value: object, what: str) -> float:
@@ -172,7 +182,7 @@ def inside(root: Path, written: object) -> tuple[str, Path]:
         raise BadView("it names no photo")
     path = root / name
     try:
-        if not path.resolve().is_relative_to(root.resolve()):
+        if not stays_inside(root, path):
             raise leaving
         path.is_file()
     except (OSError, ValueError, RuntimeError) as error:
