@@ -22,6 +22,7 @@ from engine.cli_evaluate import evaluate_app
 from engine.cli_object import cut, render
 from engine.cli_options import (
     SCALE_HELP,
+    TEXTURE_HELP,
     AsJson,
     CacheDir,
     CapturePath,
@@ -39,6 +40,7 @@ from engine.cli_options import (
     scale_by_option,
     share_option,
     text_option,
+    texture_option,
 )
 from engine.cli_serve import serve
 from engine.cli_weights import weights_app
@@ -52,6 +54,7 @@ SCALE_BY_HELP = (
     "A:B:METRES, to write in metres: two points, each x,y,z in the capture's world or VIEW:x,y in pixels of a photo, "
     "and their true distance."
 )
+OPEN_HELP = "Leave out what no photo shows, instead of closing the mesh there by a guess."
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
@@ -156,6 +159,8 @@ def segment(
         bool, typer.Option("--boundary", help="Move the surface to edges of colour and density (for thin things).")
     ] = False,
     rule: Annotated[str, typer.Option(help="ours, or paper: V > 0 and all else exactly as published.")] = "ours",
+    is_open: Annotated[bool, typer.Option("--open", help=OPEN_HELP)] = False,
+    texture: Annotated[str | None, typer.Option(help=TEXTURE_HELP)] = None,
     beside: Annotated[
         list[Path] | None, typer.Option(help="Result folder of a neighbour that shares nothing with this object.")
     ] = None,
@@ -180,7 +185,8 @@ def segment(
     lifting = lifting_settings(
         rule, lam, tau=tau, prompts=prompts, views=views, two_pass=two_pass, boundary=boundary, scale=scale
     )
-    request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field)
+    mesh = api.MeshOptions(open=is_open, texture_px=texture_option(texture))
+    request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field, mesh=mesh)
 
     def work(job: Job) -> dict[str, Any]:
         options = api.Options(cache_root(cache), device, seed, OperatorBudget(memory, disk))
@@ -242,26 +248,30 @@ def correct(
 def mesh(
     result: ResultPath,
     level: Annotated[
-        float, typer.Option(callback=share_option, help="Surface level in (0, 1]: lower grows, higher shrinks.")
-    ] = 0.5,
+        float | None, typer.Option(help="Surface level between 0 and 1 (0.5): lower grows, higher shrinks.")
+    ] = None,
     lam: Annotated[float | None, typer.Option("--lambda", min=0.0, help="Weight of evidence against.")] = None,
     out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     scale_by: Annotated[str | None, typer.Option(help=SCALE_BY_HELP)] = None,
+    is_open: Annotated[bool | None, typer.Option("--open/--closed", help=OPEN_HELP, show_default=False)] = None,
+    texture: Annotated[str | None, typer.Option(help=TEXTURE_HELP)] = None,
     device: Device = "auto",
     cache: CacheDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Makes the mesh of a segmented object again, without segmenting."""
+    """Makes the mesh of a segmented object again, without segmenting; what isn't given is as it was."""
     from engine import api
 
-    if level >= 1:
-        raise typer.BadParameter("--level must be below 1.")
+    if level is not None and not 0 < level < 1:
+        raise typer.BadParameter("--level must be above 0 and below 1.")
+    texture_px = texture_option(texture)
     scale = scale_by_option(scale_by)
     if scale is not None and out is None:
         raise typer.BadParameter("--scale-by goes with --out: the result's own mesh stays where its photos are.")
 
     def work(job: Job) -> dict[str, Any]:
-        path = api.mesh_again(result, api.Options(cache_root(cache), device), job, level, lam, out, scale)
+        options = api.Options(cache_root(cache), device)
+        path = api.mesh_again(result, options, job, level, lam, out, scale, is_open, texture_px)
         return {"mesh": str(path), "seconds": job.timings}
 
     run(work, as_json, lambda found: print(found["mesh"]))

@@ -30,8 +30,9 @@ class Fit:
 
 def nearest_lens(start: Camera, plane: np.ndarray, pixels: np.ndarray) -> Fit:
     """The one of our models that maps points [N, 2] of the plane at unit depth (x right, y down) most nearly to
-    ``pixels`` [N, 2]; focal lengths and centre are free. Raises BadView (a clause that follows "its lens") where
-    none comes near.
+    ``pixels`` [N, 2]; focal lengths and centre are free.
+
+    Raises BadView (a clause that follows "its lens") where none comes near.
     """
     fits = [_fit(replace(start, model=model, distortion=()), count, plane, pixels) for model, count in _CANDIDATES]
     # the one with most freedom may fold over right at the photo's border
