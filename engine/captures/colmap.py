@@ -136,7 +136,7 @@ def points_of(root: Path, model: Path, told: list[str]) -> SparsePoints | None:
     try:
         points, total = read_points_bin(path) if path.suffix == ".bin" else read_points_txt(path)
     except CaptureError as error:  # the cameras don't need them
-        told.append(f"The sparse points are not used: {error.what}")
+        told.append(f"The sparse points are left out: {error.what}")
         return None
     if points is not None and len(points) < total:
         told.append(f"Some of the sparse points in {path.name} are left out; {len(points)} are used.")

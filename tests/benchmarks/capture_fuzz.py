@@ -32,7 +32,13 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     start = time.perf_counter()
 
+    told = 0
+
     def check(number: int, tally: Tally) -> None:
+        nonlocal told
+        for failure in tally.failures[told:]:
+            print(failure, file=sys.stderr, flush=True)
+        told = len(tally.failures)
         if number % 1000 == 999:
             done, seconds = number + 1 - options.first, time.perf_counter() - start
             print(f"{done} captures, {seconds:.0f} s, {len(tally.failures)} failures", file=sys.stderr, flush=True)
@@ -45,8 +51,6 @@ def main() -> None:
     print(f"slowest {tally.slowest_s:.2f} s, at most {tally.grown_mb:.0f} MB more for one, {peak:.0f} MB in all")
     for sentence, count in tally.sentences.most_common(12):
         print(f"  {count:6d}  {sentence}")
-    for failure in tally.failures[:20]:
-        print(failure)
     print(f"{len(tally.failures)} failures")
     sys.exit(1 if tally.failures else 0)
 
