@@ -43,6 +43,8 @@ MAX_JSON_BYTES = 64 * 2**20
 MAX_FRAMES = 100_000
 MIN_VIEWS = 3
 _DRIFT = 1e-2  # how far rotation columns may be from orthonormal: rounding to 3 digits stays below it
+_ABSURD_PX, _ABSURD_LENS = 1e9, 1e6  # beyond them, sums of a lens's terms have no digits left, or overflow
+_AGAIN = "Export the capture again, with the cameras of these photos."
 _FAR = 1e6  # a camera further from the origin than this is a reconstruction that has diverged
 
 
@@ -193,8 +195,12 @@ def inside(root: Path, written: object) -> tuple[str, Path]:
 def fitted(name: str, camera: Camera, header: PhotoHeader) -> Camera:
     """The camera for the photo as it is: scaled where the photo is a uniformly scaled one (to the pixel).
 
-    Raises CaptureError where photo and camera have different shapes.
+    Raises CaptureError where photo and camera have different shapes, or where the lens's numbers are absurd.
     """
+    if max(camera.fl_x, camera.fl_y, abs(camera.cx), abs(camera.cy)) > _ABSURD_PX:
+        raise CaptureError(f"The camera of {name} has a focal length or centre of absurd size.", _AGAIN)
+    if any(abs(value) > _ABSURD_LENS for value in camera.distortion):
+        raise CaptureError(f"The lens of {name} has coefficients of absurd size.", _AGAIN)
     photo, stated = np.array([header.width, header.height]), np.array([camera.width, camera.height])
     if (photo == stated).all():
         return camera
