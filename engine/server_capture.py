@@ -59,28 +59,15 @@ def describe_capture(path: Path, cache: Path, job: Job) -> Answer:
 def sparse_points(capture: Capture) -> tuple[np.ndarray | None, np.ndarray | None, str]:
     """(points float32 [N, 3] in the capture's world, their colours uint8 [N, 3], a warning or nothing).
 
-    None where the capture names no point cloud. (nerfstudio's ``ply_file_path`` is in the cameras' coordinates.)
+    None where the capture has none.
     """
-    named = capture.extra.get("ply_file_path")
-    if not isinstance(named, str) or not named:
+    if capture.points is None:
         return None, None, ""
-    import trimesh
-
-    root, file = capture.root.resolve(), (capture.root / named).resolve()
-    if not file.is_relative_to(root):
-        return None, None, f"The point cloud {named} lies outside the capture and is left out."
-    try:
-        cloud: Any = trimesh.load(file)
-        points = np.asarray(cloud.vertices, np.float32).reshape(-1, 3)
-        shades = np.asarray(getattr(cloud, "colors", np.zeros((0, 4), np.uint8)), np.uint8)
-    except (OSError, ValueError, KeyError, IndexError, AttributeError, TypeError, NotImplementedError) as fault:
-        return None, None, f"The point cloud {named} can't be read ({type(fault).__name__}) and is left out."
-    colours = shades[:, :3] if len(shades) == len(points) else np.full((len(points), 3), 255, np.uint8)
-    good = np.isfinite(points).all(1)
-    points, colours = points[good], colours[good]
-    step = max(1, -(-len(points) // MOST_POINTS))
-    note = f"Every {step}th of the {len(points)} sparse points is shown." if step > 1 else ""
-    return np.ascontiguousarray(points[::step]), np.ascontiguousarray(colours[::step]), note
+    count = len(capture.points)
+    step = max(1, -(-count // MOST_POINTS))
+    note = f"Every {step}th of the {count} sparse points is shown." if step > 1 else ""
+    points = capture.points.xyz[::step].astype(np.float32)
+    return np.ascontiguousarray(points), np.ascontiguousarray(capture.points.rgb[::step]), note
 
 
 def trained_fields(capture: Capture, cache: Path, job: Job, seed: int = 0) -> dict[str, str]:

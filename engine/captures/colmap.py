@@ -133,7 +133,11 @@ def points_of(root: Path, model: Path, told: list[str]) -> SparsePoints | None:
         return None
     path = files[2]
     _inside_root(root, path)
-    points, total = read_points_bin(path) if path.suffix == ".bin" else read_points_txt(path)
+    try:
+        points, total = read_points_bin(path) if path.suffix == ".bin" else read_points_txt(path)
+    except CaptureError as error:  # the cameras don't need them
+        told.append(f"The sparse points are left out: {error.what}")
+        return None
     if points is not None and len(points) < total:
         told.append(f"Some of the sparse points in {path.name} are left out; {len(points)} are used.")
     return points

@@ -114,7 +114,7 @@ def _points(root: Path, drafts: Sequence[Draft], warnings: list[str]) -> SparseP
         reason = "its cameras stand elsewhere than those of poses_bounds.npy"
     except CaptureError as error:  # the cameras don't need it
         reason = error.what.rstrip(".")
-    warnings.append(f"The sparse points of the COLMAP model are not used: {reason}.")
+    warnings.append(f"The sparse points of the COLMAP model are left out: {reason}.")
     return None
 
 

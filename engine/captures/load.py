@@ -14,7 +14,7 @@ from engine.captures.metashape import is_metashape, read_metashape
 from engine.captures.reality import is_reality, read_reality
 from engine.captures.replica import TRAJECTORY, read_replica
 from engine.captures.transforms import SPLITS, read_nerf_synthetic, read_transforms
-from engine.captures.validate import examples, inside
+from engine.captures.validate import examples, stays_inside
 from sa3d_blender.protocol.errors import CaptureError, PromptError
 
 __all__ = ["find_view", "load_capture"]
@@ -90,8 +90,10 @@ def _read_folder(folder: Path) -> Capture:
 
 def _exported(folder: Path) -> Capture | None:
     """The capture of the one export of Metashape's or RealityCapture's cameras in the folder, if there is one."""
-    found = [path for path in sorted(folder.glob("*.xml")) if is_metashape(path)]
-    found += [path for path in sorted(folder.glob("*.csv")) if is_reality(path)]
+    # only files that are files: a pipe would never end, a link may lead anywhere
+    files = [path for path in sorted(folder.iterdir()) if path.is_file() and stays_inside(folder, path)]
+    found = [path for path in files if path.suffix.lower() == ".xml" and is_metashape(path)]
+    found += [path for path in files if path.suffix.lower() == ".csv" and is_reality(path)]
     if len(found) > 1:
         raise CaptureError(
             f"There are several files of cameras in {folder.name}: {examples([path.name for path in found])}.",
@@ -99,7 +101,6 @@ def _exported(folder: Path) -> Capture | None:
         )
     if not found:
         return None
-    inside(folder, found[0].name)
     return _read_file(found[0])
 
 

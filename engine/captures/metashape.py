@@ -8,6 +8,7 @@ of the photo. Source: "Metashape User Manual", appendices on camera models and f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
@@ -15,7 +16,9 @@ import numpy as np
 
 from engine.captures.brown import BrownLens, brown_camera
 from engine.captures.capture import Capture
+from engine.captures.images import PhotoHeader
 from engine.captures.labels import Labelled, capture_of
+from engine.captures.lens_fit import Fit
 from engine.captures.validate import MAX_FRAMES, BadView, rigid_pose
 from engine.captures.xml_tree import read_xml
 from sa3d_blender.protocol.errors import CaptureError
@@ -118,8 +121,8 @@ def _cameras(chunk: Element, worlds: dict[str | None, np.ndarray]) -> Iterator[L
         yield Labelled(
             label,
             element.get("sensor_id"),
-            lambda text=text, world=world: _pose(text, world),
-            lambda header, sensor=sensor: brown_camera(_lens(sensor)),
+            partial(_pose, text, world),
+            partial(_fit, sensor),
         )
 
 
@@ -136,6 +139,10 @@ def _pose(text: str, world: np.ndarray) -> np.ndarray:
     pose = world @ chunk_from_camera @ _OPENGL_FROM_OPENCV
     pose[:3, :3] /= scale
     return rigid_pose(pose)
+
+
+def _fit(sensor: Element | None, header: PhotoHeader) -> Fit:
+    return brown_camera(_lens(sensor))
 
 
 def _lens(sensor: Element | None) -> BrownLens:

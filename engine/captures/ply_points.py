@@ -68,7 +68,7 @@ def _header(file: BinaryIO) -> tuple[str, int, list[tuple[str, str]]]:
         if not words:
             raise ValueError("the header has no end")
         if words[0] == "end_header":
-            if order is None or count is None or not fields:
+            if order is None or count is None or not {"x", "y", "z"} <= {name for name, _ in fields}:
                 raise ValueError("the header says too little")
             return order, count, fields
         if words[0] == "format":

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +75,8 @@ def _cameras(rows: Iterator[list[str]], path: Path) -> Iterator[Labelled]:
         yield Labelled(
             row[at["#name"]].strip(),
             key,
-            lambda values=values: _pose(values),
-            lambda header, values=values: _fit(values, header),
+            partial(_pose, values),
+            partial(_fit, values),
         )
 
 

@@ -107,15 +107,15 @@ def _points(root: Path, data: Mapping[str, object], told: list[str]) -> SparsePo
     try:
         name, path = inside(root, written)
     except BadView:
-        told.append("The sparse points are not used: ply_file_path is no path.")
+        told.append("The sparse points are left out: ply_file_path is no path.")
         return None
     if not path.is_file():
-        told.append(f"The sparse points are not used: {name} is missing.")
+        told.append(f"The sparse points are left out: {name} is missing.")
         return None
     try:
         return read_ply_points(path)
     except CaptureError as error:  # the cameras don't need them
-        told.append(f"The sparse points are not used: {error.what}")
+        told.append(f"The sparse points are left out: {error.what}")
         return None
 
 

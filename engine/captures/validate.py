@@ -35,6 +35,7 @@ __all__ = [
     "number",
     "read_json",
     "rigid_pose",
+    "stays_inside",
     "unique_stems",
 ]
 
@@ -42,6 +43,8 @@ MAX_JSON_BYTES = 64 * 2**20
 MAX_FRAMES = 100_000
 MIN_VIEWS = 3
 _DRIFT = 1e-2  # how far rotation columns may be from orthonormal: rounding to 3 digits stays below it
+_ABSURD_PX, _ABSURD_LENS = 1e9, 1e6  # beyond them, sums of a lens's terms have no digits left, or overflow
+_AGAIN = "Export the capture again, with the cameras of these photos."
 _FAR = 1e6  # a camera further from the origin than this is a reconstruction that has diverged
 
 
@@ -69,12 +72,17 @@ def examples(names: Sequence[str], count: int = 3) -> str:
 
 
 def limited_size(path: Path) -> None:
-    """Raises CaptureError where ``path`` is no file or has more than MAX_JSON_BYTES."""
+    """Raises CaptureError where ``path`` is no file, has more than MAX_JSON_BYTES, or is a link out of its folder."""
     try:
         size = path.stat().st_size
         is_file = path.is_file()
-    except OSError as error:
+        own = stays_inside(path.parent, path)
+    except (OSError, RuntimeError) as error:
         raise _unreadable(path, error) from error
+    if not own:
+        raise CaptureError(
+            f"{path.name} is a link to a file outside of its folder.", "Put the file itself into the capture's folder."
+        )
     if not is_file:
         raise CaptureError(f"{path.name} is not a file.", "Choose the capture's folder or the file in it.")
     if size > MAX_JSON_BYTES:
@@ -102,10 +110,14 @@ def read_json(path: Path) -> dict[str, object]:
     return data
 
 
-def _unreadable(path: Path, error: OSError) -> CaptureError:
-    return CaptureError(
-        f"{path.name} can't be read: {error.strerror or error}.", "Check that it is there and that you may read it."
-    )
+def stays_inside(root: Path, path: Path) -> bool:
+    """Whether ``path`` lies in ``root`` with all symbolic links followed. Raises OSError or RuntimeError for loops."""
+    return path.resolve().is_relative_to(root.resolve())
+
+
+def _unreadable(path: Path, error: OSError | RuntimeError) -> CaptureError:
+    reason = getattr(error, "strerror", None) or error
+    return CaptureError(f"{path.name} can't be read: {reason}.", "Check that it is there and that you may read it.")
 
 
 def number(value: object, what: str) -> float:
@@ -172,7 +184,7 @@ def inside(root: Path, written: object) -> tuple[str, Path]:
         raise BadView("it names no photo")
     path = root / name
     try:
-        if not path.resolve().is_relative_to(root.resolve()):
+        if not stays_inside(root, path):
             raise leaving
         path.is_file()
     except (OSError, ValueError, RuntimeError) as error:
@@ -183,8 +195,12 @@ def inside(root: Path, written: object) -> tuple[str, Path]:
 def fitted(name: str, camera: Camera, header: PhotoHeader) -> Camera:
     """The camera for the photo as it is: scaled where the photo is a uniformly scaled one (to the pixel).
 
-    Raises CaptureError where photo and camera have different shapes.
+    Raises CaptureError where photo and camera have different shapes, or where the lens's numbers are absurd.
     """
+    if max(camera.fl_x, camera.fl_y, abs(camera.cx), abs(camera.cy)) > _ABSURD_PX:
+        raise CaptureError(f"The camera of {name} has a focal length or centre of absurd size.", _AGAIN)
+    if any(abs(value) > _ABSURD_LENS for value in camera.distortion):
+        raise CaptureError(f"The lens of {name} has coefficients of absurd size.", _AGAIN)
     photo, stated = np.array([header.width, header.height]), np.array([camera.width, camera.height])
     if (photo == stated).all():
         return camera

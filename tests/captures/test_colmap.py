@@ -92,7 +92,7 @@ def test_a_damaged_model_beside_poses_bounds_costs_the_points_only(tmp_path):
     assert capture.format == "llff" and "images.bin" in capture.warnings[-1]
 
 
-@pytest.mark.parametrize("file", ["cameras.bin", "images.bin", "points3D.bin"])
+@pytest.mark.parametrize("file", ["cameras.bin", "images.bin"])
 def test_a_count_that_the_file_cannot_hold_is_refused(tmp_path, file):
     path = write_colmap(tmp_path) / "sparse/0" / file
     data = path.read_bytes()
@@ -109,6 +109,15 @@ def test_half_a_file_is_refused(tmp_path, kind, file):
     keep = len(data) // 2 if kind == "bin" else data.index(b"0.png" if file == "images" else b"PINHOLE") - 3
     path.write_bytes(data[:keep])
     refuses(f"{file}.{kind}", tmp_path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_points_that_cannot_be_read_cost_the_points_only(tmp_path, kind):
+    path = write_colmap(tmp_path, kind=kind) / f"sparse/0/points3D.{kind}"
+    path.write_bytes(b"\xff" * 20)
+    capture = load_capture(tmp_path)
+    assert capture.points is None and len(capture) == 5
+    assert len(capture.warnings) == 1 and f"points3D.{kind}" in capture.warnings[0]
 
 
 def test_a_count_of_2d_points_beyond_the_end_is_refused_without_reading_them(tmp_path):

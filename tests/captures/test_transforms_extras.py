@@ -51,6 +51,7 @@ def test_points_of_a_ply_are_the_capture_s_as_they_stand(tmp_path, kind, colours
         (lambda path: write_ply(path, "ascii", claimed=10**12), "not a PLY"),
         (lambda path: write_ply(path, claimed=-5), "not a PLY"),
         (lambda path: path.write_bytes(b"\x00" * 5000), "not a PLY"),
+        (lambda path: path.write_bytes(path.read_bytes().replace(b"double z", b"double w")), "not a PLY"),
     ],
 )
 def test_points_that_cannot_be_read_cost_the_points_only(tmp_path, spoil, word):

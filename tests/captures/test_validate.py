@@ -182,6 +182,12 @@ def test_a_photo_of_another_shape_is_an_error(camera):
         fitted("a.png", camera, PhotoHeader(12, 16, False, 6))
 
 
+@pytest.mark.parametrize("change", [{"fl_x": 1e12}, {"cy": -1e300}, {"model": "opencv", "distortion": (0.1, 1e308)}])
+def test_a_lens_of_absurd_numbers_is_an_error(camera, change):
+    with pytest.raises(CaptureError, match="absurd size"):
+        fitted("a.png", replace(camera, **change), PhotoHeader(16, 12, False, 1))
+
+
 def test_few_bad_views_are_a_warning_and_many_an_error():
     assert keep_good(10, []) == []
     told = keep_good(10, [("a", "its pose is mirrored"), ("b", "it is odd")])
