@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ class SurfaceSettings:
     """``refine`` grid steps per field cell, within ``least`` and ``most`` nodes a side.
 
     ``witnesses`` views decide what is seen. ``faces`` is the budget of the mesh; None: as many as its grid gives.
+    ``way``: "solidity" is this file's, "fusion" that of `engine.meshing.fusion`, which needs an extra.
     """
 
     refine: float = 2.5
@@ -43,6 +45,7 @@ class SurfaceSettings:
     hidden_share: float = 0.25
     absorb_cells: float = 3.0
     faces: int | None = None
+    way: Literal["solidity", "fusion"] = "solidity"
 
 
 @dataclass(frozen=True)
