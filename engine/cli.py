@@ -245,21 +245,29 @@ def mesh(
     lam: Annotated[float | None, typer.Option("--lambda", min=0.0, help="Weight of evidence against.")] = None,
     out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     scale_by: Annotated[str | None, typer.Option(help=SCALE_BY_HELP)] = None,
+    surface: Annotated[
+        str, typer.Option(help="solidity, or fusion: depth maps from all around, fused (the extra 'fusion').")
+    ] = "solidity",
     device: Device = "auto",
     cache: CacheDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Makes the mesh of a segmented object again, without segmenting."""
     from engine import api
+    from engine.meshing.from_field import WAYS, SurfaceSettings
 
     if level >= 1:
         raise typer.BadParameter("--level must be below 1.")
+    way = next((each for each in WAYS if each == surface), None)
+    if way is None:
+        raise typer.BadParameter(f"there is no surface '{surface}'; choose one of: {', '.join(WAYS)}.")
     scale = scale_by_option(scale_by)
     if scale is not None and out is None:
         raise typer.BadParameter("--scale-by goes with --out: the result's own mesh stays where its photos are.")
 
     def work(job: Job) -> dict[str, Any]:
-        path = api.mesh_again(result, api.Options(cache_root(cache), device), job, level, lam, out, scale)
+        options = api.Options(cache_root(cache), device)
+        path = api.mesh_again(result, options, job, level, lam, out, scale, SurfaceSettings(way=way))
         return {"mesh": str(path), "seconds": job.timings}
 
     run(work, as_json, lambda found: print(found["mesh"]))

@@ -17,6 +17,8 @@ from engine.lifting.masks import resample
 from engine.lifting.store import StoredObject, store
 from engine.meshing.export import write_glb
 from engine.meshing.formats import check_mesh_path, write_mesh
+from engine.meshing.from_field import SurfaceSettings
+from engine.meshing.tsdf import check_fusion
 from engine.metric_scale import metres_per_unit
 from engine.options import Options, SegmentOptions
 from engine.out_folder import refuse_capture
@@ -149,19 +151,25 @@ def mesh_again(
     lam: float | None,
     out: Path | None,
     scale: KnownDistance | None = None,
+    surface: SurfaceSettings | None = None,
 ) -> Path:
     """Makes the mesh of a result folder anew, at another surface level or lambda, from the stored evidence.
 
     Args:
         out: a file in the format of its suffix (see `engine.meshing.formats`), instead of the folder's own GLB.
         scale: writes the mesh in metres, scaled about the world's origin so that this distance is as it is known.
+        surface: the way to its surface, and how fine; the usual one by default.
 
     Raises:
         StorageError: the folder is no result, or its field is no longer there. MeshError, EnvironmentFault: the format
-        isn't known, or needs what isn't installed. PromptError: the scale's points are no places.
+        isn't known, or it or the way to the surface needs what isn't installed. PromptError: the scale's points are no
+        places.
     """
     path = out if out is not None else folder / MESH
     check_mesh_path(path)
+    surface = surface or SurfaceSettings()
+    if surface.way == "fusion":
+        check_fusion()
     workspace, _, kept = reopen(folder, options, job)
     refuse_capture(path, workspace.capture.root)
     factor = 1.0 if scale is None else metres_per_unit(scale, workspace)
@@ -169,7 +177,7 @@ def mesh_again(
     workspace.prepare(job)
     values = object_probability(workspace, kept.stored, settings)
     masks = render_masks(workspace, values, job)
-    request = SegmentOptions(lifting=settings)
+    request = SegmentOptions(lifting=settings, surface=surface)
     texture = texture_for(workspace, request)
     mesh = make_mesh(workspace, values, kept.stored.seen(), request, masks, job, level, texture)
     if scale is not None:

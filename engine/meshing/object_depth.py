@@ -18,7 +18,7 @@ from engine.fields.cut import EDGE
 from engine.fields.rendering import camera_rays
 from engine.fields.volume import DensityVolume, trilinear
 
-__all__ = ["Density", "absorbed_depth", "facing", "faces_away", "object_density", "sphere", "surroundings"]
+__all__ = ["Density", "absorbed_depth", "faces_away", "facing", "object_density", "sphere", "surroundings"]
 
 Density = Callable[[Tensor], Tensor]
 """Density per world unit, [N], at world points [N, 3]."""
@@ -100,9 +100,7 @@ def absorbed_depth(
     return depth.reshape(camera.height, camera.width)
 
 
-def facing(
-    position: Float[np.ndarray, " 3"], centre: Float[np.ndarray, " 3"], radius: float, side_px: int
-) -> Camera:
+def facing(position: Float[np.ndarray, " 3"], centre: Float[np.ndarray, " 3"], radius: float, side_px: int) -> Camera:
     """A square camera at a place outside of a ball that sees the whole ball, its frame's sides just touching it."""
     back = position - centre
     distance = float(np.linalg.norm(back))
