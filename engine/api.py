@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from engine.captures.convert import convert_capture
+from engine.captures.info import capture_info
 from engine.encoding import encode_capture
 from engine.import_field import import_field
 from engine.known_distance import KnownDistance, known_distance
 from engine.object_field import cut_result, object_field
 from engine.object_views import PictureOptions, render_result
 from engine.objects import correct_result, mesh_again, reopen, segment_capture, undo_result, write_result
-from engine.options import Options, SegmentOptions
+from engine.options import MeshOptions, Options, SegmentOptions
 from engine.prompted_view import attached_to_clicks, first_seed, prompt_places
 from engine.segment import Segmented, make_mesh, object_probability, render_masks, segment
 from engine.segmenters.text import Hit, TextPrompt
@@ -19,6 +21,7 @@ from engine.train import Trained, open_workspace, preset, split_views, train
 __all__ = [
     "Hit",
     "KnownDistance",
+    "MeshOptions",
     "Options",
     "PictureOptions",
     "SegmentOptions",
@@ -26,7 +29,9 @@ __all__ = [
     "TextPrompt",
     "Trained",
     "attached_to_clicks",
+    "capture_info",
     "check_weights",
+    "convert_capture",
     "correct_result",
     "cut_result",
     "encode_capture",

@@ -16,11 +16,13 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.cache import cache_root
+from engine.cli_captures import captures_app
 from engine.cli_encode import encode
 from engine.cli_evaluate import evaluate_app
 from engine.cli_object import cut, render
 from engine.cli_options import (
     SCALE_HELP,
+    TEXTURE_HELP,
     AsJson,
     CacheDir,
     CapturePath,
@@ -38,6 +40,7 @@ from engine.cli_options import (
     scale_by_option,
     share_option,
     text_option,
+    texture_option,
 )
 from engine.cli_serve import serve
 from engine.cli_weights import weights_app
@@ -51,10 +54,12 @@ SCALE_BY_HELP = (
     "A:B:METRES, to write in metres: two points, each x,y,z in the capture's world or VIEW:x,y in pixels of a photo, "
     "and their true distance."
 )
+OPEN_HELP = "Leave out what no photo shows, instead of closing the mesh there by a guess."
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
+app.add_typer(captures_app, name="captures")
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(weights_app, name="weights")
 app.command()(encode)
@@ -154,6 +159,8 @@ def segment(
         bool, typer.Option("--boundary", help="Move the surface to edges of colour and density (for thin things).")
     ] = False,
     rule: Annotated[str, typer.Option(help="ours, or paper: V > 0 and all else exactly as published.")] = "ours",
+    is_open: Annotated[bool, typer.Option("--open", help=OPEN_HELP)] = False,
+    texture: Annotated[str | None, typer.Option(help=TEXTURE_HELP)] = None,
     beside: Annotated[
         list[Path] | None, typer.Option(help="Result folder of a neighbour that shares nothing with this object.")
     ] = None,
@@ -178,7 +185,8 @@ def segment(
     lifting = lifting_settings(
         rule, lam, tau=tau, prompts=prompts, views=views, two_pass=two_pass, boundary=boundary, scale=scale
     )
-    request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field)
+    mesh = api.MeshOptions(open=is_open, texture_px=texture_option(texture))
+    request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field, mesh=mesh)
 
     def work(job: Job) -> dict[str, Any]:
         options = api.Options(cache_root(cache), device, seed, OperatorBudget(memory, disk))
@@ -240,11 +248,13 @@ def correct(
 def mesh(
     result: ResultPath,
     level: Annotated[
-        float, typer.Option(callback=share_option, help="Surface level in (0, 1]: lower grows, higher shrinks.")
-    ] = 0.5,
+        float | None, typer.Option(help="Surface level between 0 and 1 (0.5): lower grows, higher shrinks.")
+    ] = None,
     lam: Annotated[float | None, typer.Option("--lambda", min=0.0, help="Weight of evidence against.")] = None,
     out: Annotated[Path | None, typer.Option(help=OUT_HELP)] = None,
     scale_by: Annotated[str | None, typer.Option(help=SCALE_BY_HELP)] = None,
+    is_open: Annotated[bool | None, typer.Option("--open/--closed", help=OPEN_HELP, show_default=False)] = None,
+    texture: Annotated[str | None, typer.Option(help=TEXTURE_HELP)] = None,
     surface: Annotated[
         str, typer.Option(help="solidity, or fusion: depth maps from all around, fused (the extra 'fusion').")
     ] = "solidity",
@@ -252,12 +262,13 @@ def mesh(
     cache: CacheDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Makes the mesh of a segmented object again, without segmenting."""
+    """Makes the mesh of a segmented object again, without segmenting; what isn't given is as it was."""
     from engine import api
     from engine.meshing.from_field import WAYS, SurfaceSettings
 
-    if level >= 1:
-        raise typer.BadParameter("--level must be below 1.")
+    if level is not None and not 0 < level < 1:
+        raise typer.BadParameter("--level must be above 0 and below 1.")
+    texture_px = texture_option(texture)
     way = next((each for each in WAYS if each == surface), None)
     if way is None:
         raise typer.BadParameter(f"there is no surface '{surface}'; choose one of: {', '.join(WAYS)}.")
@@ -267,7 +278,9 @@ def mesh(
 
     def work(job: Job) -> dict[str, Any]:
         options = api.Options(cache_root(cache), device)
-        path = api.mesh_again(result, options, job, level, lam, out, scale, SurfaceSettings(way=way))
+        path = api.mesh_again(
+            result, options, job, level, lam, out, scale, is_open, texture_px, SurfaceSettings(way=way)
+        )
         return {"mesh": str(path), "seconds": job.timings}
 
     run(work, as_json, lambda found: print(found["mesh"]))

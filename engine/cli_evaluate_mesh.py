@@ -8,7 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from engine.cache import cache_root
-from engine.cli_options import AsJson, CacheDir, CapturePath, Device, Seed, SegmenterName, run
+from engine.cli_options import (
+    TEXTURE_HELP,
+    AsJson,
+    CacheDir,
+    CapturePath,
+    Device,
+    Seed,
+    SegmenterName,
+    run,
+    texture_option,
+)
 from engine.progress import Job
 
 
@@ -32,6 +42,7 @@ def evaluate_mesh(
     most: Annotated[
         int | None, typer.Option(min=1, help="Photos of an object whose colours are compared at most (default: all).")
     ] = None,
+    texture: Annotated[str | None, typer.Option(help=TEXTURE_HELP)] = None,
     html: Annotated[
         Path | None, typer.Option("--html", help="Writes a page with the meshes beside the photos.")
     ] = None,
@@ -47,7 +58,7 @@ def evaluate_mesh(
 ) -> None:
     """A capture with masks/ and meshes/: our meshes, and plain marching cubes, beside the true ones and the photos."""
     from engine.evaluation.mesh import MASKS, MeshPlan, evaluate_mesh, show_mesh
-    from engine.options import Options, SegmentOptions
+    from engine.options import MeshOptions, Options, SegmentOptions
 
     if masks not in MASKS:
         raise typer.BadParameter(f"there are no masks '{masks}'; choose one of: {', '.join(MASKS)}.")
@@ -56,7 +67,8 @@ def evaluate_mesh(
     if surface not in (None, "fusion"):
         raise typer.BadParameter(f"there is no second way '{surface}'; it is: fusion.")
     plan = MeshPlan(masks, _names(objects) or None, view, _names(apart), most, html, surface is not None)
-    request = SegmentOptions(quality, segmenter, field_folder=field)
+    mesh = MeshOptions(texture_px=texture_option(texture))
+    request = SegmentOptions(quality, segmenter, field_folder=field, mesh=mesh)
     options = Options(cache_root(cache), device, seed)
 
     def work(job: Job) -> dict[str, Any]:

@@ -29,6 +29,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print a machine-readable r
 Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 SEGMENTER_HELP = f"{', '.join(SEGMENTERS)}, or a click model: PATH/model.json."
 SCALE_HELP = "Which of the segmenter's masks is meant, such as part (default: the one it scores highest)."
+TEXTURE_HELP = "none, 512, 1024, 2048 or 4096 texels a side (default: what the field's quality has)."
 SegmenterName = Annotated[str, typer.Option(help=SEGMENTER_HELP)]
 Memory = Annotated[int, typer.Option("--memory", min=0, help="Megabytes of memory for ray weights.")]
 Disk = Annotated[int, typer.Option("--disk", min=0, help="Megabytes of the cache for ray weights.")]
@@ -105,6 +106,14 @@ def scale_by_option(text: str | None) -> KnownDistance | None:
         return None if text is None else known_distance(text)
     except ValueError as error:
         raise typer.BadParameter(f"--scale-by: {error}") from None
+
+
+def texture_option(text: str | None) -> int | None:
+    if text is None or text in ("512", "1024", "2048", "4096"):
+        return None if text is None else int(text)
+    if text != "none":
+        raise typer.BadParameter(f"'{text}' is no size of a texture: give none, 512, 1024, 2048 or 4096.")
+    return 0
 
 
 def share_option(value: float) -> float:

@@ -25,6 +25,7 @@ LIBRARIES: dict[str, str] = {
     "scikit-image": "surfaces and masks",
     "trimesh": "meshes",
     "fast-simplification": "meshes of fewer faces",
+    "manifold3d": "meshes of fewer faces that stay closed",
     "xatlas": "textures",
     "pillow": "photos",
     "PyMaxflow": "the graph-cut segmenter",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from engine.cache import write_json
 from engine.captures.load import find_view, load_capture
 from engine.devices import pick_device
+from engine.finished_mesh import finished
 from engine.known_distance import KnownDistance
 from engine.lifting.corrections import correct, undo
 from engine.lifting.masks import resample
@@ -32,6 +33,7 @@ from engine.results import (
     REPORT,
     SCENE,
     ObjectFile,
+    mesh_options,
     read_mask,
     read_object,
     read_prompts,
@@ -43,7 +45,6 @@ from engine.results import (
 from engine.segment import (
     Segmented,
     make_mesh,
-    mesh_report,
     object_probability,
     render_masks,
     segment,
@@ -147,13 +148,18 @@ def mesh_again(
     folder: Path,
     options: Options,
     job: Job,
-    level: float,
-    lam: float | None,
-    out: Path | None,
+    level: float | None = None,
+    lam: float | None = None,
+    out: Path | None = None,
     scale: KnownDistance | None = None,
+    is_open: bool | None = None,
+    texture_px: int | None = None,
     surface: SurfaceSettings | None = None,
 ) -> Path:
     """Makes the mesh of a result folder anew, at another surface level or lambda, from the stored evidence.
+
+    The folder remembers how its own mesh is made (`MeshOptions`): what isn't given is as it was. Of lambda, of
+    the way to the surface, and of other files it remembers nothing.
 
     Args:
         out: a file in the format of its suffix (see `engine.meshing.formats`), instead of the folder's own GLB.
@@ -162,8 +168,8 @@ def mesh_again(
 
     Raises:
         StorageError: the folder is no result, or its field is no longer there. MeshError, EnvironmentFault: the format
-        isn't known, or it or the way to the surface needs what isn't installed. PromptError: the scale's points are no
-        places.
+        isn't known, or it or the way to the surface needs what isn't installed; or nothing is left at that level.
+        PromptError: the scale's points are no places.
     """
     path = out if out is not None else folder / MESH
     check_mesh_path(path)
@@ -174,16 +180,26 @@ def mesh_again(
     refuse_capture(path, workspace.capture.root)
     factor = 1.0 if scale is None else metres_per_unit(scale, workspace)
     settings = replace(kept.stored.settings, lam=kept.stored.settings.lam if lam is None else lam)
+    given: dict[str, Any] = {"level": level, "open": is_open, "texture_px": texture_px}
+    wanted = replace(mesh_options(folder), **{name: value for name, value in given.items() if value is not None})
     workspace.prepare(job)
     values = object_probability(workspace, kept.stored, settings)
     masks = render_masks(workspace, values, job)
-    request = SegmentOptions(lifting=settings, surface=surface)
+    request = SegmentOptions(lifting=settings, surface=surface, mesh=wanted)
     texture = texture_for(workspace, request)
-    mesh = make_mesh(workspace, values, kept.stored.seen(), request, masks, job, level, texture)
+    mesh = make_mesh(workspace, values, kept.stored.seen(), request, masks, job, wanted.level, texture)
+    made = finished(workspace, mesh, masks, wanted, job)
+    if out is None:
+        report = read_report(folder)
+        report["settings"] = {**report.get("settings", {}), "mesh": asdict(wanted)}
+        with written_together(folder) as part:
+            write_glb(made.mesh, part / MESH)
+            write_json(part / REPORT, {**report, "mesh": made.report})
+        return path
     if scale is not None:
         job.log(f"One unit of the capture's world is {factor:.6g} m.")
-        mesh.apply_scale(factor)
-    return write_mesh(mesh, path)
+        made.mesh.apply_scale(factor)
+    return write_mesh(made.mesh, path)
 
 
 def correct_result(
@@ -260,7 +276,7 @@ def _replace_object(
 ) -> dict[str, Any]:
     """Writes an object in place of what it was: mesh, evidence, report, and those masks that differ now."""
     report = read_report(folder)
-    request = SegmentOptions(lifting=stored.settings)
+    request = SegmentOptions(lifting=stored.settings, mesh=mesh_options(folder))
     old = object_probability(workspace, before.stored, before.stored.settings)
     new = object_probability(workspace, stored, stored.settings)
     changed = views_changed(workspace, old, new)
@@ -270,15 +286,16 @@ def _replace_object(
         size = (view.camera.height, view.camera.width)
         masks[stem] = fresh[stem] if stem in fresh else resample(read_mask(folder / MASKS / f"{stem}.png"), size)
     texture = texture_for(workspace, request)
-    mesh = make_mesh(workspace, new, stored.seen(), request, masks, job, texture=texture)
+    mesh = make_mesh(workspace, new, stored.seen(), request, masks, job, request.mesh.level, texture)
+    made = finished(workspace, mesh, masks, request.mesh, job)
     root = workspace.capture.root
     report |= {"corrections": corrections, "masks_changed": sorted(changed), "seconds_correction": dict(job.timings)}
-    report |= views_report(stored) | {"mesh": mesh_report(mesh)}
+    report |= views_report(stored) | {"mesh": made.report}
     with written_together(folder) as part:
         for stem, mask in fresh.items():
             camera = workspace.stored[stem].camera
             write_mask(part / MASKS / f"{stem}.png", resample(mask, (camera.height, camera.width)))
-        write_glb(mesh, part / MESH)
+        write_glb(made.mesh, part / MESH)
         write_object(part / EVIDENCE, ObjectFile(stored, workspace.capture_key, trained.key))
         write_json(part / SCENE, scene_description(root.absolute().name, root, workspace.stored, places))
         write_json(part / REPORT, report)

@@ -25,6 +25,20 @@ class Options:
 
 
 @dataclass(frozen=True)
+class MeshOptions:
+    """How an object's mesh is made; a result folder remembers it.
+
+    ``level`` of the surface, in (0, 1): lower grows, higher shrinks. An ``open`` mesh lacks the part that no photo
+    shows, which is closed by a guess otherwise. ``texture_px`` texels a side, 0 for coloured vertices alone, None for
+    what the field's quality has.
+    """
+
+    level: float = 0.5
+    open: bool = False
+    texture_px: int | None = None
+
+
+@dataclass(frozen=True)
 class SegmentOptions:
     """How an object is segmented; see `LiftingSettings` for the paper's knobs.
 
@@ -38,3 +52,4 @@ class SegmentOptions:
     surface: SurfaceSettings = field(default_factory=SurfaceSettings)
     field_folder: Path | None = None
     texture: TextureSettings | None = None
+    mesh: MeshOptions = field(default_factory=MeshOptions)

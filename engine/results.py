@@ -6,7 +6,7 @@ import importlib.metadata
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from engine.cache import atomic_file
 from engine.captures.capture import View
 from engine.lifting.store import StoredObject, from_arrays, to_arrays
 from engine.lifting.voxels import VoxelGrid
+from engine.options import MeshOptions
 from engine.whole_folder import settle
 from sa3d_blender.protocol.errors import StorageError
 
@@ -105,6 +106,26 @@ def read_report(folder: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise StorageError(f"{folder / REPORT} is no report.", "Name a folder that `sa3d segment --out` wrote.")
     return found
+
+
+def mesh_options(folder: Path) -> MeshOptions:
+    """How the mesh in a result folder was made last; as usual where an older engine wrote no word about it.
+
+    Raises:
+        StorageError: the report is missing or damaged.
+    """
+    usual = MeshOptions()
+    try:
+        found = read_report(folder).get("settings", {}).get("mesh", {})
+        level, is_open, texture_px = (found.get(name, value) for name, value in asdict(usual).items())
+        options = MeshOptions(float(level), is_open is True, None if texture_px is None else int(texture_px))
+        if not 0 < options.level < 1:
+            raise ValueError(options.level)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise StorageError(
+            f"The report in {folder} doesn't say how its mesh was made.", "Run `sa3d segment` again."
+        ) from error
+    return options
 
 
 def scene_description(

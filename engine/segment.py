@@ -6,7 +6,6 @@ import json
 import resource
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import trimesh
@@ -15,6 +14,7 @@ from jaxtyping import Bool, Float
 from engine.captures.load import find_view
 from engine.devices import describe, pick_device
 from engine.encoding import encode_views
+from engine.finished_mesh import FinishedMesh, finished
 from engine.lifting.boundary import refine_boundary, spread_to_unseen
 from engine.lifting.lifted import Lifted
 from engine.lifting.loop import lift, rendered_mask
@@ -25,7 +25,6 @@ from engine.lifting.two_pass import second_pass
 from engine.meshing.colours import PhotoForColour
 from engine.meshing.from_field import DepthView, object_mesh
 from engine.meshing.simplify import FACE_BUDGETS
-from engine.meshing.soundness import soundness
 from engine.meshing.texture import TEXTURES, TextureSettings
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
@@ -96,10 +95,11 @@ def segment(
     values = object_probability(workspace, stored, request.lifting)
     masks = object_masks(workspace, lifted, values, job)
     texture = texture_for(workspace, request)
-    mesh = make_mesh(workspace, values, lifted.evidence.seen, request, masks, job, texture=texture)
-    report = object_report(workspace, stored, segmenter, request, options, mesh, job)
+    mesh = make_mesh(workspace, values, lifted.evidence.seen, request, masks, job, request.mesh.level, texture)
+    made = finished(workspace, mesh, masks, request.mesh, job)
+    report = object_report(workspace, stored, segmenter, request, options, made, job)
     report |= {"prompt": json.loads(json.dumps(asdict(prompt), default=str)), "misclassified_pixels": misclassified}
-    return Segmented(masks, lifted, stored, mesh, report)
+    return Segmented(masks, lifted, stored, made.mesh, report)
 
 
 def object_probability(
@@ -167,6 +167,9 @@ def render_masks(
 
 def texture_for(workspace: Workspace, request: SegmentOptions) -> TextureSettings | None:
     """The texture that was asked for, or the one of the field's quality; None: coloured vertices are enough."""
+    size_px = request.mesh.texture_px
+    if size_px is not None:
+        return TextureSettings(size_px) if size_px else None
     return request.texture or TEXTURES.get(workspace.trained.quality)
 
 
@@ -209,7 +212,7 @@ def object_report(
     segmenter: Segmenter,
     request: SegmentOptions,
     options: Options,
-    mesh: trimesh.Trimesh,
+    made: FinishedMesh,
     job: Job,
 ) -> dict[str, object]:
     """What is told of a segmented object in its report."""
@@ -227,7 +230,7 @@ def object_report(
             "voxels": workspace.voxels.count,
         },
         **views_report(stored),
-        "mesh": mesh_report(mesh),
+        "mesh": made.report,
         "seconds": dict(job.timings),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "versions": versions(),
@@ -244,22 +247,3 @@ def views_report(stored: StoredObject) -> dict[str, object]:
         "rejected": verdicts.count("rejected"),
         "not_visible": verdicts.count("not visible"),
     }
-
-
-def mesh_report(mesh: trimesh.Trimesh) -> dict[str, object]:
-    """Size and soundness of a mesh, its seams aside; of a textured one also texels a side and the share seen."""
-    visual: Any = mesh.visual
-    textured = visual.kind == "texture"
-    sound = soundness(mesh)
-    report: dict[str, object] = {
-        "vertices": len(np.unique(np.asarray(mesh.vertices), axis=0)),
-        "faces": len(mesh.faces),
-        "watertight": sound.closed,
-        "components": sound.components,
-        "non_manifold_edges": sound.non_manifold_edges,
-        "bounds": mesh.bounds.tolist(),
-    }
-    if textured:
-        report["texture_px"] = visual.material.baseColorTexture.width
-        report["observed"] = float(np.mean(np.asarray(mesh.vertex_attributes["observed"], np.float64)))
-    return report

@@ -53,18 +53,18 @@ class Body:
         """An absolute path, or one that begins with ~, on the engine's machine."""
         return self._take(name, default, _as_path, "an absolute path")
 
-    def flag(self, name: str, default: bool = False) -> bool:
-        """True or false."""
-        return bool(self._take(name, default, lambda v: v if isinstance(v, bool) else None, "true or false"))
+    def flag(self, name: str, default: bool | None = False) -> Any:
+        """True or false; None only where that is the default."""
+        return self._take(name, default, lambda v: v if isinstance(v, bool) else None, "true or false")
 
     def number(self, name: str, default: float | None, low: float, high: float) -> Any:
         """A number from ``low`` to ``high``."""
         return self._take(name, default, lambda v: _within(v, low, high), f"a number from {low:g} to {high:g}")
 
-    def whole(self, name: str, default: int, low: int, high: int) -> int:
-        """A whole number from ``low`` to ``high``."""
+    def whole(self, name: str, default: int | None, low: int, high: int) -> Any:
+        """A whole number from ``low`` to ``high``; None only where that is the default."""
         wanted = f"a whole number from {low} to {high}"
-        return int(self._take(name, default, lambda v: _within(v, low, high) if type(v) is int else None, wanted))
+        return self._take(name, default, lambda v: v if type(v) is int and low <= v <= high else None, wanted)
 
     def points(self, name: str = "points") -> tuple[tuple[float, float, int], ...]:
         """Clicks [[x, y, label], ...] in pixels of the photo, label 1 = the object, 0 = not the object."""

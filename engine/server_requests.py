@@ -199,10 +199,11 @@ class _Requests:
 
         body = Body(request)
         folder, out = body.path("result"), body.path("out", None)
-        level, lam = body.number("level", 0.5, 0.01, 0.99), body.number("lambda", None, 0.0, 1000.0)
+        level, lam = body.number("level", None, 0.01, 0.99), body.number("lambda", None, 0.0, 1000.0)
+        is_open, texture_px = body.flag("open", None), body.whole("texture_px", None, 0, 8192)
         options = self._options(body, budget=True)
         body.done()
-        path = api.mesh_again(folder, options, job, level, lam, out)
+        path = api.mesh_again(folder, options, job, level, lam, out, None, is_open, texture_px)
         return Answer({"mesh": path, "result": folder, "seconds": job.timings}, {"glb": _bytes_of(path)})
 
     def shape(self, request: Request, job: ServedJob) -> Answer:
@@ -333,7 +334,7 @@ def _preview_request(body: Body, prompt: UserPrompt) -> PreviewRequest:
 def _segment_options(body: Body) -> SegmentOptions:
 
     from engine.lifting.settings import RULES
-    from engine.options import SegmentOptions
+    from engine.options import MeshOptions, SegmentOptions
     from sa3d_blender.protocol.errors import PromptError
 
     rule = body.text("rule", "ours")
@@ -356,6 +357,7 @@ def _segment_options(body: Body) -> SegmentOptions:
         body.path("weights", None),
         lifting,
         field_folder=body.path("field", None),
+        mesh=MeshOptions(open=body.flag("open"), texture_px=body.whole("texture_px", None, 0, 8192)),
     )
 
 

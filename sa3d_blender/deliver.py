@@ -43,7 +43,7 @@ def deliver_blend(path_json: Path, out: Path) -> None:
 
     dress_scene(bpy.context.scene, Vector(centre), radius)
     for screen in bpy.data.screens:
-        show_colours(screen, through_camera=True)
+        show_colours(screen, meshes, through_camera=True)
     bpy.context.preferences.filepaths.save_version = 0  # no .blend1 beside it
     with _AtOnce(out) as temporary, _silent():
         bpy.ops.wm.save_as_mainfile(filepath=str(temporary), relative_remap=False, compress=True)

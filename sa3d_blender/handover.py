@@ -14,6 +14,7 @@ from .opening import IMPORT, build_job
 from .scene.capture import build_capture
 from .scene.delivery import capture_by_uid, place, prompted_by_uid, results_of
 from .scene.glb import glb_triangles
+from .scene.look import follow_colours
 from .scene.prompt_store import add_object
 
 __all__ = [
@@ -78,8 +79,7 @@ def deliver(job: Job) -> bool:
     if prompted is not None:
         set_result(prompted, job, about)
     _select(capture, made)
-    if first:
-        _show_colours()
+    follow_colours(results_of(capture), first)
     push_undo(job.title)
     return True
 
@@ -195,13 +195,3 @@ def _select(capture: Any, made: Any) -> None:
                 other.select_set(False, view_layer=layer)
             made.select_set(True, view_layer=layer)
             layer.objects.active = made
-
-
-def _show_colours() -> None:
-    """Lets viewports that show the objects' plain colour show what the photos gave the first mesh."""
-    for window in bpy.context.window_manager.windows:
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                shading = area.spaces.active.shading
-                if shading.type == "SOLID" and shading.color_type == "MATERIAL":
-                    shading.color_type = "VERTEX"

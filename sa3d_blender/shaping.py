@@ -12,7 +12,8 @@ from bpy.app.handlers import persistent
 from . import handover, jobs, link
 from .client.session import Callbacks, Handle, as_numpy
 from .protocol.messages import Failure, Result
-from .scene.delivery import capture_by_uid, draft, object_by_uid
+from .scene.delivery import capture_by_uid, draft, object_by_uid, results_of
+from .scene.look import follow_colours
 
 __all__ = ["fault", "grown", "is_busy", "lambda_of", "register", "unregister"]
 
@@ -112,6 +113,7 @@ def _shaped(wish: _Wish, message: Result) -> None:
     arrays = {name: as_numpy(each) for name, each in message.arrays.items()}
     draft(made, arrays["vertices"], arrays["faces"], arrays.get("colours"))
     made["sa3d_drawn_lambda"] = wish.lam
+    follow_colours(results_of(capture))
 
 
 def _failed(wish: _Wish, message: Failure) -> None:

@@ -80,7 +80,8 @@ class View:
 @dataclass(frozen=True)
 class SparsePoints:
     """Points that structure from motion has found: ``xyz`` float64 [N, 3] in the capture's world, finite; their
-    colours ``rgb`` uint8 [N, 3] in sRGB; by how many photos each is seen, ``count`` int32 [N].
+    colours ``rgb`` uint8 [N, 3] in sRGB; by how many photos each is seen, ``count`` int32 [N], 0 where the source
+    doesn't say.
     """
 
     xyz: np.ndarray

@@ -10,12 +10,16 @@ from __future__ import annotations
 import re
 import tokenize
 import zipfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from engine.captures.capture import Camera, Capture
+from engine.captures.capture import Camera, Capture, SparsePoints
+from engine.captures.colmap import find_model, points_of, same_world
 from engine.captures.images import IMAGE_SUFFIXES, MAX_PIXELS, photo_header
+from engine.captures.scene_masks import masked
 from engine.captures.validate import (
     MAX_FRAMES,
     BadView,
@@ -55,7 +59,7 @@ def read_llff(root: Path, images: str | None = None) -> Capture:
 
     ``images`` is "images", "images_4", "images_8" or another folder in ``root``; None takes, of those that hold
     photos, the one with the largest. Every 8th view is of the split "test". ``near_far`` is in units of the world.
-    Raises CaptureError.
+    Sparse points come from a COLMAP model in ``root`` whose cameras are the same ones. Raises CaptureError.
     """
     table = _numbers(root / "poses_bounds.npy")
     if table.ndim != 2 or table.shape[1] not in (14, 17):
@@ -94,7 +98,24 @@ def read_llff(root: Path, images: str | None = None) -> Capture:
         warnings.append(
             f"{len(unbounded)} of {len(table)} views have no usable near and far depth: {examples(unbounded)}."
         )
-    return assemble(root, "llff", drafts, warnings, {"images": folder})
+    drafts, told = masked(root, drafts)
+    points = _points(root, drafts, warnings)
+    return replace(assemble(root, "llff", drafts, [*warnings, *told], {"images": folder}), points=points)
+
+
+def _points(root: Path, drafts: Sequence[Draft], warnings: list[str]) -> SparsePoints | None:
+    """The sparse points of the COLMAP model beside poses_bounds.npy, where it is of the same world."""
+    try:
+        model = find_model(root)
+        if model is None:
+            return None
+        if same_world({Path(draft.name).stem: draft.camera for draft in drafts}, root, model):
+            return points_of(root, model, warnings)
+        reason = "its cameras stand elsewhere than those of poses_bounds.npy"
+    except CaptureError as error:  # the cameras don't need it
+        reason = error.what.rstrip(".")
+    warnings.append(f"The sparse points of the COLMAP model are not used: {reason}.")
+    return None
 
 
 def _numbers(path: Path) -> np.ndarray:

@@ -6,23 +6,35 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from engine.captures.capture import Capture, View
+from engine.captures.colmap import find_model, read_colmap, root_of_model
+from engine.captures.colmap_model import model_files
+from engine.captures.images import IMAGE_SUFFIXES
 from engine.captures.llff import read_llff
+from engine.captures.metashape import is_metashape, read_metashape
+from engine.captures.reality import is_reality, read_reality
 from engine.captures.replica import TRAJECTORY, read_replica
 from engine.captures.transforms import SPLITS, read_nerf_synthetic, read_transforms
-from engine.captures.validate import examples
+from engine.captures.validate import examples, inside
 from sa3d_blender.protocol.errors import CaptureError, PromptError
 
 __all__ = ["find_view", "load_capture"]
 
+_MODEL_FILES = tuple(f"{name}{suffix}" for name in ("cameras", "images", "points3D") for suffix in (".bin", ".txt"))
 _SPLIT_FILES = tuple(f"transforms_{split}.json" for split in SPLITS)
 
 
 def load_capture(path: Path) -> Capture:
     """The capture in the folder ``path``, or that the file ``path`` of one belongs to.
 
-    Looked for, in this order: transforms.json, transforms_train.json (or _val, _test), poses_bounds.npy, traj_w_c.txt
-    (Replica; also in the folder's Sequence_1). A path of one of these files decides the format; any other .json file is
-    read like a transforms.json, and a folder of photos beside poses_bounds.npy (such as images_8) chooses these photos.
+    Looked for, in this order: transforms.json, transforms_train.json (or _val, _test), poses_bounds.npy, a COLMAP model
+    (sparse/0, sparse, colmap/sparse/0, or in the folder itself), traj_w_c.txt (Replica; also in the folder's
+    Sequence_1), a Metashape .xml or a RealityCapture .csv. So what a program derived from a COLMAP model comes before
+    the model: LLFF's and mip-NeRF 360's folders are read by poses_bounds.npy, with its depth bounds and its habit of
+    testing every 8th view, and take the model's sparse points where its cameras stand at the same places. Choosing
+    sparse/0 itself reads the model.
+
+    A path of one of these files, or of a model's folder, decides the format; any other .json file is read like a
+    transforms.json, and a folder of photos beside poses_bounds.npy or a model (such as images_8) chooses these photos.
     Raises CaptureError.
     """
     path = Path(path)
@@ -49,16 +61,50 @@ def _read_folder(folder: Path) -> Capture:
         return read_nerf_synthetic(folder)
     if (folder / "poses_bounds.npy").is_file():
         return read_llff(folder)
+    if model_files(folder) is not None or folder.name in ("sparse", "colmap"):
+        model = folder if model_files(folder) is not None else find_model(folder)
+        if model is not None:
+            return read_colmap(root_of_model(model), model)
     if (folder.parent / "poses_bounds.npy").is_file():
         return read_llff(folder.parent, images=folder.name)
+    model = find_model(folder)
+    if model is not None:
+        return read_colmap(folder, model)
     for sequence in (folder, folder / "Sequence_1"):
         if (sequence / TRAJECTORY).is_file():
             return read_replica(sequence)
+    exported = _exported(folder)
+    if exported is not None:
+        return exported
+    if _holds_photos(folder):
+        model = find_model(folder.parent)
+        if model is not None:
+            return read_colmap(folder.parent, model, images=folder.name)
     raise CaptureError(
         f"{folder} is not a known kind of capture; looked for transforms.json, {', '.join(_SPLIT_FILES)}, "
-        f"poses_bounds.npy and {TRAJECTORY} in it.",
+        f"poses_bounds.npy, a COLMAP model (sparse/0), {TRAJECTORY}, and cameras of Metashape (.xml) or RealityCapture "
+        "(.csv) in it.",
         "Choose the folder that holds one of these files.",
     )
+
+
+def _exported(folder: Path) -> Capture | None:
+    """The capture of the one export of Metashape's or RealityCapture's cameras in the folder, if there is one."""
+    found = [path for path in sorted(folder.glob("*.xml")) if is_metashape(path)]
+    found += [path for path in sorted(folder.glob("*.csv")) if is_reality(path)]
+    if len(found) > 1:
+        raise CaptureError(
+            f"There are several files of cameras in {folder.name}: {examples([path.name for path in found])}.",
+            "Choose one of these files.",
+        )
+    if not found:
+        return None
+    inside(folder, found[0].name)
+    return _read_file(found[0])
+
+
+def _holds_photos(folder: Path) -> bool:
+    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
 
 
 def _read_file(file: Path) -> Capture:
@@ -68,11 +114,17 @@ def _read_file(file: Path) -> Capture:
         return read_transforms(file)
     if file.name == "poses_bounds.npy":
         return read_llff(file.parent)
+    if file.name in _MODEL_FILES:
+        return read_colmap(root_of_model(file.parent), file.parent)
     if file.name == TRAJECTORY:
         return read_replica(file.parent)
+    if file.suffix.lower() == ".xml":
+        return read_metashape(file)
+    if file.suffix.lower() == ".csv":
+        return read_reality(file)
     raise CaptureError(
         f"{file.name} is not a capture's file; known are transforms.json, {', '.join(_SPLIT_FILES)}, "
-        f"poses_bounds.npy and {TRAJECTORY}.",
+        f"poses_bounds.npy, cameras.bin or .txt of COLMAP, {TRAJECTORY}, .xml of Metashape and .csv of RealityCapture.",
         "Choose one of these files or the folder that holds it.",
     )
 

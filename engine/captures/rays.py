@@ -17,7 +17,7 @@ import numpy as np
 
 from engine.captures.capture import Camera
 
-__all__ = ["camera_directions", "project", "rays_distort_well", "rays_through", "seen_pixels"]
+__all__ = ["camera_directions", "project", "rays_distort_well", "rays_through", "seen_pixels", "through_lens"]
 
 _MAX_THETA = np.radians(88.0)
 _MAX_RADIUS = float(np.tan(_MAX_THETA))
@@ -80,6 +80,14 @@ def project(camera: Camera, points_world: np.ndarray) -> tuple[np.ndarray, np.nd
     distorted, _ = _distorted(camera, np.where(good[:, None], plane, 0.0))
     points_px = distorted * (camera.fl_x, camera.fl_y) + (camera.cx, camera.cy)
     return np.where(good[:, None], points_px, np.nan), depth
+
+
+def through_lens(camera: Camera, plane: np.ndarray) -> np.ndarray:
+    """Where the lens maps points of the plane at unit depth [N, 2] (x right, y down): pixels, float64 [N, 2].
+
+    The bare formula: beyond the lens's fold it gives pixels, too. ``project`` is for everything but fitting lenses.
+    """
+    return _distorted(camera, np.asarray(plane, np.float64))[0] * (camera.fl_x, camera.fl_y) + (camera.cx, camera.cy)
 
 
 def _centres(camera: Camera) -> np.ndarray:

@@ -13,6 +13,7 @@ import numpy as np
 
 from engine.captures.capture import Camera, Capture
 from engine.captures.images import photo_header
+from engine.captures.scene_masks import masked
 from engine.captures.validate import MAX_FRAMES, BadView, Draft, assemble, inside, keep_good, limited_size, rigid_pose
 from sa3d_blender.protocol.errors import CaptureError
 
@@ -46,7 +47,8 @@ def read_replica(root: Path) -> Capture:
         focal = width / 2  # half the width over the tangent of 45 degrees
         camera = Camera(width, height, focal, focal, width / 2, height / 2, pose)
         drafts.append(Draft(name, path, header, camera))
-    return assemble(root, "replica", drafts, keep_good(len(numbers), bad))
+    drafts, told = masked(root, drafts)
+    return assemble(root, "replica", drafts, [*keep_good(len(numbers), bad), *told])
 
 
 def _trajectory(path: Path) -> np.ndarray:

@@ -1,18 +1,23 @@
 """Reads transforms.json (nerfstudio, instant-ngp) and transforms_{train,val,test}.json (nerf_synthetic).
 
-Coordinates stay the file's: ``applied_transform`` and ``applied_scale`` are kept in ``Capture.extra``, not undone.
+Coordinates stay the file's: ``applied_transform`` and ``applied_scale`` are kept in ``Capture.extra``, not undone; the
+points of ``ply_file_path`` are in the same coordinates. So are instant-ngp's ``scale`` and ``offset``: they say how
+that program moves the scene into its own cube.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from engine.captures.capture import Camera, CameraModel, Capture
+from engine.captures.capture import Camera, CameraModel, Capture, SparsePoints
 from engine.captures.images import MAX_PIXELS, PhotoHeader, photo_header
+from engine.captures.ply_points import read_ply_points
+from engine.captures.scene_masks import masked, named_mask
 from engine.captures.validate import (
     MAX_FRAMES,
     BadView,
@@ -61,6 +66,7 @@ class _Notes:
         self.repeated: list[str] = []
         self.ignored_lens: list[str] = []
         self.unsplit: list[str] = []
+        self.unmasked: list[str] = []
 
     def warnings(self) -> list[str]:
         if self.listed and len(self.missing) == self.listed:
@@ -74,6 +80,7 @@ class _Notes:
             (self.repeated, "photos are listed more than once; the first camera counts"),
             (self.scaled, "photos have another size than stated; their cameras are scaled to fit"),
             (self.ignored_lens, "cameras state lens coefficients that their camera model doesn't have; not used"),
+            (self.unmasked, "masks that the file names can't be used (missing, damaged or of another size); not used"),
             (self.unsplit, "views are in none of the listed splits and are taken for training"),
         ):
             if names:
@@ -86,7 +93,30 @@ def read_transforms(path: Path) -> Capture:
     data = read_json(path)
     notes = _Notes()
     drafts = _read_frames(path, data, "train", notes)
-    return assemble(path.parent, "transforms", drafts, notes.warnings(), _extra(data))
+    drafts, told = masked(path.parent, drafts)
+    told = [*notes.warnings(), *told]
+    points = _points(path.parent, data, told)
+    return replace(assemble(path.parent, "transforms", drafts, told, _extra(data)), points=points)
+
+
+def _points(root: Path, data: Mapping[str, object], told: list[str]) -> SparsePoints | None:
+    """The sparse points that the file names; None without them. What is wrong with them is added to ``told``."""
+    written = data.get("ply_file_path")
+    if written is None:
+        return None
+    try:
+        name, path = inside(root, written)
+    except BadView:
+        told.append("The sparse points are not used: ply_file_path is no path.")
+        return None
+    if not path.is_file():
+        told.append(f"The sparse points are not used: {name} is missing.")
+        return None
+    try:
+        return read_ply_points(path)
+    except CaptureError as error:  # the cameras don't need them
+        told.append(f"The sparse points are not used: {error.what}")
+        return None
 
 
 def read_nerf_synthetic(root: Path) -> Capture:
@@ -141,7 +171,7 @@ def _read_frames(path: Path, data: Mapping[str, object], split: str, notes: _Not
             if name in drafts:
                 notes.repeated.append(name)
                 continue
-            draft = _draft(name, file, {**data, **frame}, frame, notes)
+            draft = _with_mask(root, _draft(name, file, {**data, **frame}, frame, notes), frame, notes)
         except BadView as reason:
             notes.bad.append((label, str(reason)))
             continue
@@ -149,9 +179,9 @@ def _read_frames(path: Path, data: Mapping[str, object], split: str, notes: _Not
             listed = next((splits[key] for key in (name, str(frame.get("file_path"))) if key in splits), None)
             if listed is None:
                 notes.unsplit.append(name)
-            drafts[name] = Draft(name, file, draft.header, draft.camera, listed or "train")
+            drafts[name] = replace(draft, split=listed or "train")
         else:
-            drafts[name] = Draft(name, file, draft.header, draft.camera, split)
+            drafts[name] = replace(draft, split=split)
     return list(drafts.values())
 
 
@@ -194,6 +224,17 @@ def _draft(name: str, file: Path, values: Mapping[str, object], frame: Mapping[s
     if camera is not stated:
         notes.scaled.append(name)
     return Draft(name, file, header, camera)
+
+
+def _with_mask(root: Path, draft: Draft, frame: Mapping[str, object], notes: _Notes) -> Draft:
+    """The draft with the mask that its frame names, if any."""
+    if frame.get("mask_path") is None:
+        return draft
+    try:
+        return named_mask(root, frame["mask_path"], draft)
+    except BadView as reason:
+        notes.unmasked.append(f"{draft.name} because {reason}")
+        return draft
 
 
 def _camera(

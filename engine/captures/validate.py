@@ -59,6 +59,7 @@ class Draft:
     camera: Camera
     split: str = "train"
     near_far: tuple[float, float] | None = None
+    mask_path: Path | None = None
 
 
 def examples(names: Sequence[str], count: int = 3) -> str:
@@ -159,8 +160,8 @@ def inside(root: Path, written: object) -> tuple[str, Path]:
         raise BadView("it names no photo")
     text = written.replace("\\", "/")
     leaving = CaptureError(
-        f"The capture names the photo {written!r}, which lies outside of its folder.",
-        "Move the photos into the capture's folder and make their paths relative to it.",
+        f"The capture names the file {written!r}, which lies outside of its folder.",
+        "Move the photos and what belongs to them into the capture's folder and make their paths relative to it.",
     )
     if PurePosixPath(text).is_absolute() or PureWindowsPath(written).drive:
         raise leaving
@@ -262,7 +263,7 @@ def assemble(
         )
     stems = unique_stems([draft.name for draft in drafts])
     views = tuple(
-        View(draft.name, stem, draft.path, draft.camera, draft.split, draft.near_far)
+        View(draft.name, stem, draft.path, draft.camera, draft.split, draft.near_far, mask_path=draft.mask_path)
         for draft, stem in zip(drafts, stems, strict=True)
     )
     told = [*warnings]

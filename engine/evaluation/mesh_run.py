@@ -26,7 +26,7 @@ from engine.lifting.masks import resample
 from engine.meshing.soundness import Soundness, soundness
 from engine.options import SegmentOptions
 from engine.progress import Job
-from engine.segment import make_mesh
+from engine.segment import make_mesh, texture_for
 from engine.segmenters.base import Segmenter
 from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import EnvironmentFault, MeshError
@@ -97,7 +97,8 @@ Maker = Callable[[Workspace, Outcome, SegmentOptions, Job], trimesh.Trimesh]
 
 def _ours(workspace: Workspace, lifted: Outcome, request: SegmentOptions, job: Job) -> trimesh.Trimesh:
     carried = lifted.carried
-    return make_mesh(workspace, carried.values, carried.seen, request, carried.masks, job)
+    texture = texture_for(workspace, request)
+    return make_mesh(workspace, carried.values, carried.seen, request, carried.masks, job, request.mesh.level, texture)
 
 
 def _fusion(workspace: Workspace, lifted: Outcome, request: SegmentOptions, job: Job) -> trimesh.Trimesh:

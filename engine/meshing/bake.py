@@ -45,7 +45,7 @@ def witnesses(
     vertices: np.ndarray,
     normals: np.ndarray,
     faces: np.ndarray,
-    stage: Stage,
+    stage: Stage | None = None,
     tolerance: float = 0.02,
 ) -> list[Witness]:
     """The photos that show the mesh ``vertices`` [V, 3] with unit ``normals`` [V, 3] and ``faces`` [F, 3].
@@ -59,7 +59,8 @@ def witnesses(
         found = sight_of(photo, vertices, faces, reach)
         if found is not None:
             sights.append(found)
-        stage.advance()
+        if stage is not None:
+            stage.advance()
     emphasis = emphasis_of(sights)
     places = np.unique(np.linspace(0, len(vertices) - 1, min(_PLACES, len(vertices))).astype(np.int64))
     votes = np.zeros((len(places), len(sights)))

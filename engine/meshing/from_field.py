@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -17,7 +17,8 @@ from engine.captures.capture import Camera
 from engine.captures.rays import project
 from engine.fields.volume import DensityVolume
 from engine.lifting.voxels import VoxelGrid
-from engine.meshing.colours import PhotoForColour, colour_vertices
+from engine.meshing.coloured import coloured
+from engine.meshing.colours import PhotoForColour
 from engine.meshing.extract import extract_mesh
 from engine.meshing.simplify import simplified
 from engine.meshing.solidity import object_solidity
@@ -36,6 +37,12 @@ class SurfaceSettings:
 
     ``witnesses`` views decide what is seen. ``faces`` is the budget of the mesh; None: as many as its grid gives.
     ``way``: "solidity" is this file's, "fusion" that of `engine.meshing.fusion`, which needs an extra.
+    Parts apart from the largest stay from ``part_share`` of its size on, such as a handle whose rods the field lost.
+
+    The surface is where ``absorb_cells`` field cells of the density there stop half of the light. Measured on the
+    tabletop with true masks (mean F-score of five objects at 1 % of the diagonal, *good* and *draft* field): 0.86 and
+    0.81 with 3 cells, which is some 1 mm too far out; 0.89 and 0.83 with 1.5; 0.88 and 0.74 with 1, 0.57 and 0.49 where
+    the best camera's light has fallen to 0.7: a field's skin is soft, and what it hides lies before its middle.
     """
 
     refine: float = 2.5
@@ -45,7 +52,7 @@ class SurfaceSettings:
     margin_cells: float = 3.0
     part_share: float = 0.05
     hidden_share: float = 0.25
-    absorb_cells: float = 3.0
+    absorb_cells: float = 1.5
     faces: int | None = None
     way: Way = "solidity"
 
@@ -64,6 +71,7 @@ def object_box(
     voxels: VoxelGrid,
     views: Sequence[DepthView],
     settings: SurfaceSettings,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Float[np.ndarray, "2 3"]:
     """The world box around the object's opaque voxels, with a margin; stray ones apart from it don't count.
 
@@ -80,6 +88,7 @@ def object_box(
     where = np.argwhere(solid)
     shown = shown_points(voxels.aabb[0] + where * voxels.cell_size, views, SHOWN_CELLS * float(voxels.cell_size.max()))
     if not shown.any():  # a mesh of what nobody sees is better than none
+        log("Warning: no view shows the object, so all that the field holds of it counts.")
         shown[:] = True
     labels = ndimage.label(solid, np.ones((3, 3, 3)))[0][tuple(where.T)]
     sizes = np.bincount(labels[shown], minlength=int(labels.max()) + 1)
@@ -204,6 +213,8 @@ def object_mesh(
     Raises:
         MeshError: there is no such object in the field.
     """
+    if not np.isfinite(probability).all():
+        raise MeshError("The object's evidence holds values that are not finite.", "Segment the object again.")
     volume = volume.to("cpu")
     densities = volume.densities()
     cell = float(voxels.cell_size.mean())
@@ -212,7 +223,7 @@ def object_mesh(
     dense = voxels.dense(probability)
     with job.stage("Extracting the surface", 3) as stage:
         witnesses = spread_views(depth_views, settings.witnesses)
-        box = object_box(dense, (1 - torch.exp(-densities * cell)).numpy(), voxels, witnesses, settings)
+        box = object_box(dense, (1 - torch.exp(-densities * cell)).numpy(), voxels, witnesses, settings, job.log)
         extent = box[1] - box[0]
         step = float(np.clip(cell / settings.refine, extent.max() / settings.most, extent.max() / settings.least))
         x, y, z = (max(8, int(np.ceil(e / step)) + 1) for e in extent)
@@ -225,7 +236,7 @@ def object_mesh(
         if settings.way == "fusion":
             from engine.meshing.fusion import fused_surface  # which asks this file what the views show
 
-            mesh = fused_surface(volume, voxels, dense, box, step, depth_views, job, level)
+            mesh = fused_surface(volume, voxels, dense, box, step, depth_views, job, level, settings.part_share)
         else:
             belongs = _on_grid(torch.from_numpy(dense), voxels.aabb, nodes).numpy()
             length = settings.absorb_cells * cell
@@ -237,7 +248,8 @@ def object_mesh(
             coarse_light = light_reaching(volume, box, _nodes(box, coarse), witnesses, 0.7 * cell, job)[None, None]
             light = F.interpolate(coarse_light, size=(x, y, z), mode="trilinear", align_corners=True)[0, 0].numpy()
             stage.advance()
-            mesh = extract_mesh(object_solidity(opacity, belongs, light), box, level)
+            solidity = object_solidity(opacity, belongs, light)
+            mesh = extract_mesh(solidity, box, level, keep_share=settings.part_share)
             stage.advance()
     fine = mesh
     if settings.faces is not None and len(fine.faces) > settings.faces:
@@ -247,10 +259,4 @@ def object_mesh(
             job.log(f"The mesh keeps {len(mesh.faces):,} faces: with {settings.faces:,} it would not stay closed.")
     if texture is not None:
         return textured(mesh, fine, photos, texture, job)
-    with job.stage("Colouring the mesh"):
-        colours, unseen = colour_vertices(
-            np.asarray(mesh.vertices), np.asarray(mesh.vertex_normals), photos, np.asarray(mesh.faces)
-        )
-        mesh.visual = trimesh.visual.ColorVisuals(mesh, vertex_colors=colours)
-        mesh.vertex_attributes["observed"] = (~unseen).astype(np.float32)
-    return mesh
+    return coloured(mesh, photos, job)

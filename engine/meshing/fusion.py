@@ -112,6 +112,7 @@ def fused_surface(
     views: Sequence[DepthView],
     job: Job,
     level: float = 0.5,
+    part_share: float = 1.0,
     settings: FusionSettings | None = None,
 ) -> trimesh.Trimesh:
     """The object's closed surface, without colours, from its depth seen by `virtual_cameras`.
@@ -128,6 +129,7 @@ def fused_surface(
         box: around the object, and ``step``, the distance of the grid's nodes.
         views: the capture's, to tell from where the object was seen.
         level: in (0, 1); lower grows the object, higher shrinks it.
+        part_share: parts apart from the largest stay from that share of its volume on.
 
     Raises:
         MeshError: no photo shows the object, or all were taken from within it. EnvironmentFault: the library isn't
@@ -161,7 +163,7 @@ def fused_surface(
     distance[outside] = 1.0
     inside = (0.5 - 0.5 * distance).astype(np.float32)
     solidity = object_solidity(inside, np.ones_like(inside), (known | outside).astype(np.float32))
-    return extract_mesh(solidity, nodes)
+    return extract_mesh(solidity, nodes, keep_share=part_share)
 
 
 def _solid_places(

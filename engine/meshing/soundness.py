@@ -8,7 +8,7 @@ import numpy as np
 import trimesh
 from scipy import sparse
 
-__all__ = ["Soundness", "soundness", "welded_faces"]
+__all__ = ["Soundness", "soundness", "welded_faces", "welded_places"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,15 @@ def welded_faces(mesh: trimesh.Trimesh) -> np.ndarray:
     """
     if len(mesh.faces) == 0:
         return np.zeros((0, 3), np.int64)
-    _, place = np.unique(np.asarray(mesh.vertices, np.float64), axis=0, return_inverse=True)
-    a, b, c = (faces := place.reshape(-1)[np.asarray(mesh.faces)]).T
+    a, b, c = (faces := welded_places(mesh)[np.asarray(mesh.faces)]).T
     found: np.ndarray = faces[(a != b) & (b != c) & (c != a)]
+    return found
+
+
+def welded_places(mesh: trimesh.Trimesh) -> np.ndarray:
+    """The number [V] of each vertex's place: the same for those that were split for UV seams."""
+    _, place = np.unique(np.asarray(mesh.vertices, np.float64), axis=0, return_inverse=True)
+    found: np.ndarray = place.reshape(-1)
     return found
 
 

@@ -34,12 +34,12 @@ class TextureSettings:
     padding_px: int = 4
 
 
-TEXTURES: dict[str, TextureSettings | None] = {
-    "draft": None,
+TEXTURES: dict[str, TextureSettings] = {
+    "draft": TextureSettings(512, normal_map=False),
     "good": TextureSettings(1024),
     "best": TextureSettings(2048),
 }
-"""By the field's quality; None: colours at the vertices only."""
+"""By the field's quality. A draft's is small, and its surface is too rough for relief to say anything."""
 
 
 def textured(

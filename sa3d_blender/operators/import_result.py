@@ -45,7 +45,7 @@ class SA3D_OT_import_result(bpy.types.Operator, ImportHelper):
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}
         if self.look_through and context.screen is not None:
-            show_colours(context.screen, through_camera=True)
+            show_colours(context.screen, capture.all_objects, through_camera=True)
         hidden = hide_obstacles(capture) if self.hide_in_the_way else []
         missing = capture["sa3d_missing_photos"]
         if missing:

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import bpy
 from mathutils import Vector
 
-__all__ = ["dress_scene", "show_colours"]
+from .textures import is_baked
+
+__all__ = ["dress_scene", "follow_colours", "show_colours"]
 
 
-def show_colours(screen: Any, through_camera: bool) -> None:
-    """Lets the 3D viewports of ``screen`` show vertex colours, and look through the scene's camera if asked to."""
+def colour_type(made: Iterable[Any]) -> str:
+    """What Solid viewports have to show for results to be in the photos' colours: textures, if all of them have one.
+
+    All have vertex colours; those of a texture are but samples of it. Cameras and clicks among them don't count.
+    """
+    found = [one for one in made if one.type == "MESH" and "sa3d_label" not in one]
+    textured = all(any(is_baked(material) for material in one.data.materials) for one in found)
+    return "TEXTURE" if found and textured else "VERTEX"
+
+
+def follow_colours(made: Iterable[Any], first: bool = False) -> None:
+    """Lets Solid viewports go along from textures to the vertex colours of a rough shape, and back.
+
+    With the ``first`` result, those that show objects in plain colours come along. Where the artist has chosen to
+    see something else, such as random colours, that stays.
+    """
+    ours, wanted = {"VERTEX", "TEXTURE"} | ({"MATERIAL"} if first else set()), colour_type(made)
+    for window in bpy.context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type == "VIEW_3D":
+                shading = area.spaces.active.shading
+                if shading.type == "SOLID" and shading.color_type in ours:
+                    shading.color_type = wanted
+
+
+def show_colours(screen: Any, made: Iterable[Any], through_camera: bool) -> None:
+    """Lets the 3D viewports of ``screen`` show the results' colours, and look through the scene's camera if asked."""
+    shown = colour_type(made)
     for area in screen.areas:
         for space in area.spaces:
             if space.type != "VIEW_3D":
                 continue
             space.shading.type = "SOLID"
-            space.shading.color_type = "VERTEX"
+            space.shading.color_type = shown
             space.shading.light = "STUDIO"
             space.shading.studio_light = "paint.sl"  # the most even of Blender's own: shape stays, colours too
             space.shading.show_specular_highlight = False  # photos hold their own highlights

@@ -76,5 +76,15 @@ def _ball(label: int) -> Any:
     attribute = data.color_attributes.new(COLOUR_ATTRIBUTE, "FLOAT_COLOR", "POINT")
     attribute.data.foreach_set("color", colours.ravel())
     data.color_attributes.active_color = attribute
-    data.materials.append(colour_material())
+    data.materials.append(_material(name, label))
     return data
+
+
+def _material(name: str, label: int) -> Any:
+    """Vertex colours that are also there where viewports show textures: a ball has none, and this stands for it."""
+    material = bpy.data.materials.get(name)
+    if material is None:
+        material = colour_material().copy()
+        material.name = name
+        material.diffuse_color = COLOURS[label]
+    return material

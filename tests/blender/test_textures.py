@@ -233,6 +233,36 @@ seen["left"] = [key for key in made.data.keys() if key.startswith("sa3d")]
     np.testing.assert_array_equal(decoded(seen["good"][2]), np.asarray(green))
 
 
+def test_solid_viewports_show_textures_and_a_drafts_colours_meanwhile(textured):
+    seen = textured(
+        """
+shading = next(area.spaces.active.shading for window in bpy.context.window_manager.windows
+               for area in window.screen.areas if area.type == "VIEW_3D")
+seen["types"] = [(shading.type, shading.color_type)]
+def note():
+    seen["types"].append(shading.color_type)
+segment_as("red")
+note()
+prompted = capture.sa3d.objects[0]
+prompted.grow = 0.5
+pump_until(lambda: not shaping.is_busy())
+note()
+plays["mesh"] = answer(given["green"])
+bpy.ops.sa3d.apply_shape()
+finish()
+note()
+plays["segment"] = segment
+bpy.ops.sa3d.segment()
+finish()
+note()
+shading.color_type = "RANDOM"
+segment_as("red")
+note()
+"""
+    )
+    assert seen["types"] == [["SOLID", "MATERIAL"], "TEXTURE", "VERTEX", "TEXTURE", "VERTEX", "RANDOM"]
+
+
 def test_results_with_and_without_textures_may_follow_each_other(textured):
     seen = textured(
         """

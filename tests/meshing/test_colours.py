@@ -7,7 +7,8 @@ import pytest
 import trimesh
 
 from engine.captures.capture import Camera
-from engine.meshing.colours import PhotoForColour, colour_vertices
+from engine.meshing.coloured import colour_vertices
+from engine.meshing.colours import PhotoForColour
 from sa3d_blender.protocol.errors import MeshError
 
 SIZE = 160
@@ -48,7 +49,7 @@ AROUND = [(4.0, 0.5, 0.3), (-4.0, 0.5, 0.5), (0.3, 4.0, 0.6), (0.2, -4.0, 1.0), 
 
 
 def test_a_ball_photographed_from_all_sides_gets_its_paint_back():
-    rgba, unseen = colour_vertices(BALL.vertices, BALL.vertex_normals, [photo_of_ball(p) for p in AROUND])
+    rgba, unseen = colour_vertices(BALL.vertices, BALL.vertex_normals, [photo_of_ball(p) for p in AROUND], BALL.faces)
     assert not unseen.any()
     assert (rgba[:, 3] == 255).all()
     # A pixel is 0.02 of the radius, at grazing angles a few times as much, and the paint changes by 0.4 per radius.
@@ -56,9 +57,7 @@ def test_a_ball_photographed_from_all_sides_gets_its_paint_back():
 
 
 def test_the_far_side_is_reported_unseen_and_filled_from_the_nearest_seen_vertices():
-    rgba, unseen = colour_vertices(
-        BALL.vertices, BALL.vertex_normals, [photo_of_ball((4.0, 0.0, 0.0))], faces=BALL.faces
-    )
+    rgba, unseen = colour_vertices(BALL.vertices, BALL.vertex_normals, [photo_of_ball((4.0, 0.0, 0.0))], BALL.faces)
     assert unseen[BALL.vertices[:, 0] < 0.0].all()
     assert not unseen[BALL.vertices[:, 0] > 0.5].any()
     left, right = (unseen & (sign * BALL.vertices[:, 1] > 0.6) for sign in (-1.0, 1.0))
@@ -69,9 +68,8 @@ def test_what_stands_before_the_object_does_not_colour_it():
     photo = photo_of_ball((4.0, 0.0, 0.0))
     rgb, depth = photo.rgb.copy(), photo.depth.copy()
     rgb[:, 80:], depth[:, 80:] = (1.0, 0.0, 1.0), 2.0  # a magenta board halfway, over the ball's +y half
-    _, unseen = colour_vertices(BALL.vertices, BALL.vertex_normals, [PhotoForColour(photo.camera, rgb, depth)])
-    rgba, _ = colour_vertices(
-        BALL.vertices, BALL.vertex_normals, [PhotoForColour(photo.camera, rgb, depth)], faces=BALL.faces
+    rgba, unseen = colour_vertices(
+        BALL.vertices, BALL.vertex_normals, [PhotoForColour(photo.camera, rgb, depth)], BALL.faces
     )
     assert unseen[BALL.vertices[:, 1] > 0.1].all()
     magenta = (rgba[:, 0] > 200) & (rgba[:, 1] < 60) & (rgba[:, 2] > 200)  # x + z > 1.4, y < -0.6: not on the ball
@@ -84,7 +82,7 @@ def test_one_photo_with_a_highlight_is_outvoted():
 
     positions = [(4.0, 0.0, 0.2), (3.9, 0.6, 0.2), (3.9, -0.6, 0.2), (3.9, 0.2, 0.8)]
     photos = [photo_of_ball(positions[0], glossy)] + [photo_of_ball(p) for p in positions[1:]]
-    rgba, _ = colour_vertices(BALL.vertices, BALL.vertex_normals, photos)
+    rgba, _ = colour_vertices(BALL.vertices, BALL.vertex_normals, photos, BALL.faces)
     front = BALL.vertices[:, 0] > 0.9
     plain_mean = (1.0 + 3.0 * painted(BALL.vertices[front])) / 4.0
     error = np.abs(rgba[front, :3] / 255.0 - painted(BALL.vertices[front]))
@@ -97,13 +95,13 @@ def test_the_mask_keeps_out_what_touches_the_object():
     mask = photo.mask.copy()
     mask[:, :80] = 0.0
     _, unseen = colour_vertices(
-        BALL.vertices, BALL.vertex_normals, [PhotoForColour(photo.camera, photo.rgb, photo.depth, mask)]
+        BALL.vertices, BALL.vertex_normals, [PhotoForColour(photo.camera, photo.rgb, photo.depth, mask)], BALL.faces
     )
     assert unseen[BALL.vertices[:, 1] < -0.05].all()
 
 
 def test_without_photos_all_is_grey_and_unseen():
-    rgba, unseen = colour_vertices(BALL.vertices, BALL.vertex_normals, [])
+    rgba, unseen = colour_vertices(BALL.vertices, BALL.vertex_normals, [], BALL.faces)
     assert unseen.all()
     assert (rgba[:, :3] == 128).all()
 
@@ -111,6 +109,8 @@ def test_without_photos_all_is_grey_and_unseen():
 def test_sizes_that_do_not_fit_are_an_error():
     photo = photo_of_ball((4.0, 0.0, 0.0))
     with pytest.raises(MeshError, match="another size"):
-        colour_vertices(BALL.vertices, BALL.vertex_normals, [PhotoForColour(photo.camera, photo.rgb, photo.depth[:-1])])
+        colour_vertices(
+            BALL.vertices, BALL.vertex_normals, [PhotoForColour(photo.camera, photo.rgb, photo.depth[:-1])], BALL.faces
+        )
     with pytest.raises(MeshError, match="coloured"):
-        colour_vertices(BALL.vertices, BALL.vertex_normals[:-1], [photo])
+        colour_vertices(BALL.vertices, BALL.vertex_normals[:-1], [photo], BALL.faces)

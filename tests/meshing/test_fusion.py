@@ -111,7 +111,7 @@ def test_a_lower_level_grows_the_object_and_a_higher_one_shrinks_it(ball_on_tabl
     volume, voxels, probability, views = ball_on_table
     few = FusionSettings(own=10, around=1)
     volumes = [
-        fused_surface(volume, voxels, probability, BOX, 0.05, views, Job(), level, few).volume
+        fused_surface(volume, voxels, probability, BOX, 0.05, views, Job(), level, settings=few).volume
         for level in (0.1, 0.5, 0.9)
     ]
     assert volumes[0] > volumes[1] > volumes[2] > 0

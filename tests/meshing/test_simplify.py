@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import trimesh
+from skimage import measure
 
 from engine.evaluation.metrics import chamfer_distance
-from engine.meshing.simplify import simplified
+from engine.meshing.simplify import simplified, unpinched
 from engine.meshing.soundness import Soundness, soundness
 from sa3d_blender.protocol.errors import MeshError
 
@@ -51,3 +52,36 @@ def test_a_thin_torus_is_not_pinched():
 def test_no_budget_is_refused(faces):
     with pytest.raises(MeshError, match="can't have"):
         simplified(CUBE, faces)
+
+
+def two_boxes_at_an_edge() -> trimesh.Trimesh:
+    """One mesh in which four faces meet at an edge, as after a collapse that pinched a neck."""
+    first, second = trimesh.creation.box(), trimesh.creation.box()
+    second.apply_translation([1.0, 1.0, 0.0])
+    return trimesh.Trimesh(
+        np.vstack([first.vertices, second.vertices]), np.vstack([first.faces, second.faces + len(first.vertices)])
+    )
+
+
+def test_a_pinched_edge_is_taken_apart_so_that_welding_does_not_bring_it_back():
+    pinched = two_boxes_at_an_edge()
+    assert soundness(pinched).non_manifold_edges == 1
+    apart = unpinched(pinched)
+    assert soundness(apart) == Soundness(True, 2, 0, True)
+    assert chamfer_distance(apart, pinched).fraction < 0.03
+
+
+def sponge() -> trimesh.Trimesh:
+    """A closed surface with many thin necks, which a collapse to few faces pinches."""
+    x, y, z = np.meshgrid(*[np.linspace(0, 4 * np.pi, 72)] * 3, indexing="ij")
+    gyroid = np.sin(x) * np.cos(y) + np.sin(y) * np.cos(z) + np.sin(z) * np.cos(x)
+    solid = np.pad(gyroid - 1.4, 1, constant_values=-1.0).astype(np.float32)
+    vertices, faces, _, _ = measure.marching_cubes(solid, 0.0, gradient_direction="ascent")
+    return max(trimesh.Trimesh(vertices, faces, process=False).split(only_watertight=True), key=lambda part: part.area)
+
+
+def test_a_sponge_stays_whole_and_closed():
+    dense = sponge()
+    few = simplified(dense, 2500)
+    assert soundness(dense) == soundness(few) == Soundness(True, 1, 0, True)
+    assert len(few.faces) < len(dense.faces) / 2

@@ -212,6 +212,7 @@ def test_what_makes_no_sense_is_an_error():
         baked(ball(2), [photo], TextureSettings(100_000))
 
 
-def test_drafts_have_no_texture_and_the_other_qualities_have_one():
-    assert TEXTURES["draft"] is None
-    assert TEXTURES["good"].size_px <= TEXTURES["best"].size_px
+def test_every_quality_has_a_texture_and_a_drafts_is_small_and_without_relief():
+    assert TEXTURES["draft"].size_px < TEXTURES["good"].size_px <= TEXTURES["best"].size_px
+    assert not TEXTURES["draft"].normal_map
+    assert TEXTURES["good"].normal_map and TEXTURES["best"].normal_map

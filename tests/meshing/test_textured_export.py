@@ -9,9 +9,9 @@ import pytest
 import trimesh
 from PIL import Image
 
+from engine.finished_mesh import mesh_report
 from engine.meshing.export import gltf_from_world, read_mesh, write_glb
 from engine.meshing.surface_parts import vertex_colours
-from engine.segment import mesh_report
 from engine.server_live import _colours_there
 from sa3d_blender.protocol.errors import StorageError
 from sa3d_blender.scene.glb import read_glb

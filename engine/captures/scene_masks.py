@@ -1,0 +1,107 @@
+"""Masks that say what of a photo belongs to the scene: white does, black doesn't (a background that doesn't follow).
+
+They are named by the capture (``mask_path``), or lie in a folder ``masks`` beside the photos' folder. A folder of masks
+with an objects.json beside it is a test capture's truth, instance numbers by pixel, and never a mask of the scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from engine.captures.images import IMAGE_SUFFIXES, photo_header
+from engine.captures.validate import BadView, Draft, examples, inside
+from sa3d_blender.protocol.errors import CaptureError
+
+__all__ = ["FOLDER", "masked", "named_mask"]
+
+FOLDER = "masks"
+_SAMPLE = 5  # masks whose pixels are looked at before a folder of them is believed
+
+
+def named_mask(root: Path, written: object, draft: Draft) -> Draft:
+    """The draft with the mask that the capture names for it. Raises CaptureError where that leads outside of the
+    capture; BadView where it is missing, no picture, or not of the photo's size.
+    """
+    try:
+        name, path = inside(root, written)
+    except BadView as error:
+        raise BadView("its mask_path is no path") from error
+    if not path.is_file():
+        raise BadView(f"its mask {name} is missing")
+    _of_its_size(path, draft)
+    return replace(draft, mask_path=path)
+
+
+def masked(root: Path, drafts: Sequence[Draft]) -> tuple[list[Draft], list[str]]:
+    """The drafts with the masks of the folder ``masks``, and what to tell about it.
+
+    The folder counts only if it has a mask for every photo, by its name without suffix ("IMG_1.png" or
+    "IMG_1.jpg.png" for IMG_1.jpg), and if some of them that are looked at hold nothing but 0 and 255.
+    Raises CaptureError where it leads outside of the capture.
+    """
+    folder = root / FOLDER
+    if (
+        not drafts
+        or any(draft.mask_path for draft in drafts)
+        or not folder.is_dir()
+        or (root / "objects.json").exists()
+    ):
+        return list(drafts), []
+    inside(root, FOLDER)
+    there = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES}
+    found = [_beside(there, draft) for draft in drafts]
+    without = [draft.name for draft, path in zip(drafts, found, strict=True) if path is None]
+    if without:
+        if len(without) == len(drafts):
+            return list(drafts), []  # masks of something else
+        told = f"The folder masks has none for {len(without)} of {len(drafts)} photos, so it is not used: "
+        return list(drafts), [f"{told}{examples(without)}."]
+    result = []
+    try:
+        for draft, path in zip(drafts, found, strict=True):
+            assert path is not None
+            inside(root, f"{FOLDER}/{path.name}")
+            _of_its_size(path, draft)
+            result.append(replace(draft, mask_path=path))
+        for i in {round(i) for i in np.linspace(0, len(result) - 1, min(_SAMPLE, len(result)))}:
+            path = result[i].mask_path
+            assert path is not None
+            if not _is_black_and_white(path):
+                raise BadView(f"{path.name} holds more than black and white")
+    except BadView as reason:
+        return list(drafts), [f"The folder masks is not used: {reason}."]
+    return result, ["The folder masks is used: what it shows black is taken for no part of the scene."]
+
+
+def _beside(there: dict[str, Path], draft: Draft) -> Path | None:
+    name = PurePosixPath(draft.name)
+    return there.get(name.name) or there.get(name.stem)
+
+
+def _of_its_size(path: Path, draft: Draft) -> None:
+    try:
+        header = photo_header(path)
+    except CaptureError as error:
+        raise BadView(f"its mask is of no use: {error.what.rstrip('.')}") from error
+    if (header.width, header.height) != (draft.header.width, draft.header.height):
+        raise BadView(
+            f"its mask {path.name} has {header.width} x {header.height} pixels, the photo {draft.header.width} x "
+            f"{draft.header.height}"
+        )
+
+
+def _is_black_and_white(path: Path) -> bool:
+    """Whether the picture holds nothing but 0 and 255 (JPEG's noise of a few levels aside), and some of either."""
+    try:
+        with Image.open(path) as image:
+            levels = np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        raise BadView(f"{path.name} is damaged") from error
+    far = np.minimum(levels, 255 - levels)
+    tolerance = 24 if path.suffix.lower() in (".jpg", ".jpeg") else 0
+    return bool((far <= tolerance).mean() > 0.98) and bool((levels > 127).any())

@@ -1,0 +1,147 @@
+"""Metashape's camera XML, written here from its manual, and projections worked out here by its formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_captures import refuses, ring, write_photo
+
+from engine.captures.brown import BrownLens, brown_camera
+from engine.captures.load import load_capture
+from engine.captures.rays import project
+from engine.captures.validate import BadView
+
+WIDTH, HEIGHT, F = 160, 120, 150.0
+LENS = {"f": F, "cx": 3.5, "cy": -2.25, "k1": -0.08, "k2": 0.02, "k3": -0.003, "p1": 0.002, "p2": -0.001}
+TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def write_metashape(folder, lens=LENS, kind="frame", scale=2.0, translation=(5.0, -1.0, 0.5), head="", attributes=""):
+    """Cameras on a ring, in a chunk that is turned by 90 degrees, scaled and moved."""
+    cameras = []
+    for i, pose in enumerate(ring(5)):
+        write_photo(folder / f"images/IMG_{i}.png", (WIDTH, HEIGHT))
+        opencv = pose @ np.diag([1.0, -1.0, -1.0, 1.0])
+        numbers = " ".join(map(repr, map(float, opencv.ravel())))
+        cameras.append(
+            f'<camera id="{i}" sensor_id="0" component_id="0" label="IMG_{i}"{attributes}>'
+            f"<transform>{numbers}</transform></camera>"
+        )
+    cameras.append('<camera id="9" sensor_id="0" label="IMG_9"></camera>')  # not aligned
+    calibration = "".join(f"<{name}>{value!r}</{name}>" for name, value in lens.items())
+    size = f'<resolution width="{WIDTH}" height="{HEIGHT}"/>'
+    rotation = " ".join(map(str, TURN.ravel()))
+    (folder / "cameras.xml").write_text(
+        f"""<?xml version="1.0" encoding="UTF-8"?>{head}
+<document version="2.0.0"><chunk label="Chunk 1" enabled="true">
+<sensors next_id="1"><sensor id="0" label="unknown" type="{kind}">{size}
+<calibration type="{kind}" class="initial">{size}<f>1</f></calibration>
+<calibration type="{kind}" class="adjusted">{size}{calibration}</calibration></sensor></sensors>
+<components next_id="1"><component id="0"><transform><rotation>{rotation}</rotation>
+<translation>{" ".join(map(str, translation))}</translation><scale>{scale}</scale></transform></component></components>
+<cameras next_id="10" next_group_id="1">{"".join(cameras[:2])}<group id="0" label="more">{"".join(cameras[2:])}</group>
+</cameras></chunk></document>""",
+        encoding="utf-8",
+    )
+    return folder
+
+
+def manual(lens, local):
+    """Pixels of points [N, 3] in a frame camera (x right, y down, z ahead) as the manual has it: its p1, its p2."""
+    x, y = local[:, 0] / local[:, 2], local[:, 1] / local[:, 2]
+    r = np.hypot(x, y)
+    radial = 1 + sum(lens.get(f"k{i}", 0) * r ** (2 * i) for i in (1, 2, 3, 4))
+    p1, p2 = lens.get("p1", 0), lens.get("p2", 0)
+    bent_x = x * radial + (p1 * (r**2 + 2 * x**2) + 2 * p2 * x * y)
+    bent_y = y * radial + (p2 * (r**2 + 2 * y**2) + 2 * p1 * x * y)
+    u = WIDTH * 0.5 + lens.get("cx", 0) + bent_x * lens["f"] + bent_x * lens.get("b1", 0) + bent_y * lens.get("b2", 0)
+    return np.stack([u, HEIGHT * 0.5 + lens.get("cy", 0) + bent_y * lens["f"]], axis=1)
+
+
+def points_before(count=200):
+    random = np.random.default_rng(2)
+    return np.stack([random.uniform(-0.5, 0.5, count), random.uniform(-0.38, 0.38, count), np.ones(count)], axis=1)
+
+
+@pytest.mark.parametrize("extra", [{}, {"b1": 1.5}, {"k4": 0.004}, {"k4": 0.004, "b2": 0.01}])
+def test_points_fall_where_the_manual_says(tmp_path, extra):
+    lens = {**LENS, **extra}
+    capture = load_capture(write_metashape(tmp_path, lens))
+    assert capture.format == "metashape" and len(capture) == 5
+    local = points_before()
+    for view, pose in zip(capture.views, ring(5), strict=True):
+        opencv = pose @ np.diag([1.0, -1.0, -1.0, 1.0])
+        in_chunk = 3.0 * local @ opencv[:3, :3].T + opencv[:3, 3]
+        in_world = 2.0 * in_chunk @ TURN.T + (5.0, -1.0, 0.5)
+        at, depth = project(view.camera, in_world)
+        np.testing.assert_allclose(depth, 6.0, atol=1e-9)
+        assert np.abs(at - manual(lens, local)).max() < (0.02 if "b2" in extra else 1e-3)
+    assert len(capture.warnings) == ("b2" in extra)
+
+
+def test_a_fisheye_bends_the_angle(tmp_path):
+    lens = {"f": 90.0, "k1": 0.02, "k2": -0.004}
+    camera = load_capture(write_metashape(tmp_path, lens, "fisheye")).views[0].camera
+    angle = np.radians([10.0, 40.0])
+    local = np.stack([np.tan(angle), np.zeros(2), -np.ones(2)], axis=1)
+    at, _ = project(camera, local @ camera.world_from_camera[:3, :3].T + camera.position)
+    expected = WIDTH / 2 + 90.0 * angle * (1 + 0.02 * angle**2 - 0.004 * angle**4)
+    np.testing.assert_allclose(at[:, 0], expected, atol=1e-6)
+
+
+def test_an_equisolid_fisheye_is_fitted():
+    fit = brown_camera(BrownLens(WIDTH, HEIGHT, 90.0, 80.0, 60.0, kind="equisolid"))
+    angle = np.radians([5.0, 25.0, 45.0])
+    at, _ = project(fit.camera, np.stack([np.tan(angle), np.zeros(3), -np.ones(3)], axis=1))
+    np.testing.assert_allclose(at[:, 0], 80.0 + 90.0 * 2 * np.sin(angle / 2), atol=1e-2)
+
+
+def test_a_chunk_on_the_earth_keeps_its_own_coordinates(tmp_path):
+    capture = load_capture(write_metashape(tmp_path, translation=(4.1e6, 6e5, 4.8e6), scale=9.0))
+    np.testing.assert_allclose(capture.views[0].camera.position, ring(5)[0][:3, 3], atol=1e-9)
+    assert "placed on the earth" in capture.warnings[0]
+
+
+def test_cameras_that_are_switched_off_are_no_views(tmp_path):
+    refuses("no cameras with poses", write_metashape(tmp_path, attributes=' enabled="false"'))
+
+
+@pytest.mark.parametrize(
+    ("head", "word"),
+    [
+        ('<!DOCTYPE d [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;&a;">]>', "document type"),
+        ('<!DOCTYPE d SYSTEM "file:///etc/passwd">', "document type"),
+        ("<a>" * 200, "nested"),
+        ("<", "not valid XML"),
+    ],
+)
+def test_xml_that_hides_something_is_refused(tmp_path, head, word):
+    refuses(word, write_metashape(tmp_path, head=head) / "cameras.xml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("<f>150.0</f>", "<f>-1</f>", "focal length"),
+        ("<f>150.0</f>", "<f>nan</f>", "not finite"),
+        ("<f>150.0</f>", "<f>x</f>", "numbers"),
+        ("<k1>-0.08</k1>", "<k1>-50</k1><k4>1</k4>", "folds over"),
+        ("<scale>2.0</scale>", "<scale>-2.0</scale>", "numbers"),
+        ('type="frame"', 'type="spherical"', "spherical"),
+        ("<transform>", "<transform>1 ", "16 numbers"),
+        (f'width="{WIDTH}"', 'width="100000000000"', "100000000000"),
+        ("<cameras", "<kameras", "not an export|not valid"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_one_sentence(tmp_path, old, new, word):
+    path = write_metashape(tmp_path) / "cameras.xml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new).replace("</cameras>", "</kameras>" if "kameras" in new else "</cameras>"))
+    refuses(word.split("|")[0], path)
+
+
+def test_a_lens_without_sense_is_a_bad_view():
+    for lens in (BrownLens(0, 5, 1.0, 0, 0), BrownLens(9, 9, 1e-300, 0, 0, (1.0, 0, 0, 1e300))):
+        with pytest.raises(BadView):
+            brown_camera(lens)
