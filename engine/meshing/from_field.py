@@ -247,6 +247,8 @@ def object_mesh(
             coarse = (nx, ny, nz)
             coarse_light = light_reaching(volume, box, _nodes(box, coarse), witnesses, 0.7 * cell, job)[None, None]
             light = F.interpolate(coarse_light, size=(x, y, z), mode="trilinear", align_corners=True)[0, 0].numpy()
+            # a soft skin is nowhere dense, and yet lets no light through: what has been lost on the way counts, too
+            opacity = np.maximum(opacity, 1 - light)
             stage.advance()
             solidity = object_solidity(opacity, belongs, light)
             mesh = extract_mesh(solidity, box, level, keep_share=settings.part_share)
