@@ -255,23 +255,32 @@ def mesh(
     scale_by: Annotated[str | None, typer.Option(help=SCALE_BY_HELP)] = None,
     is_open: Annotated[bool | None, typer.Option("--open/--closed", help=OPEN_HELP, show_default=False)] = None,
     texture: Annotated[str | None, typer.Option(help=TEXTURE_HELP)] = None,
+    surface: Annotated[
+        str, typer.Option(help="solidity, or fusion: depth maps from all around, fused (the extra 'fusion').")
+    ] = "solidity",
     device: Device = "auto",
     cache: CacheDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Makes the mesh of a segmented object again, without segmenting; what isn't given is as it was."""
     from engine import api
+    from engine.meshing.from_field import WAYS, SurfaceSettings
 
     if level is not None and not 0 < level < 1:
         raise typer.BadParameter("--level must be above 0 and below 1.")
     texture_px = texture_option(texture)
+    way = next((each for each in WAYS if each == surface), None)
+    if way is None:
+        raise typer.BadParameter(f"there is no surface '{surface}'; choose one of: {', '.join(WAYS)}.")
     scale = scale_by_option(scale_by)
     if scale is not None and out is None:
         raise typer.BadParameter("--scale-by goes with --out: the result's own mesh stays where its photos are.")
 
     def work(job: Job) -> dict[str, Any]:
         options = api.Options(cache_root(cache), device)
-        path = api.mesh_again(result, options, job, level, lam, out, scale, is_open, texture_px)
+        path = api.mesh_again(
+            result, options, job, level, lam, out, scale, is_open, texture_px, SurfaceSettings(way=way)
+        )
         return {"mesh": str(path), "seconds": job.timings}
 
     run(work, as_json, lambda found: print(found["mesh"]))

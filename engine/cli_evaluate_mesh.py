@@ -46,6 +46,9 @@ def evaluate_mesh(
     html: Annotated[
         Path | None, typer.Option("--html", help="Writes a page with the meshes beside the photos.")
     ] = None,
+    surface: Annotated[
+        str | None, typer.Option(help="fusion: measures meshes by this second way, too (the extra 'fusion').")
+    ] = None,
     field: Annotated[Path | None, typer.Option(help="Folder of a trained field (default: the cache's).")] = None,
     segmenter: SegmenterName = "auto",
     device: Device = "auto",
@@ -61,7 +64,9 @@ def evaluate_mesh(
         raise typer.BadParameter(f"there are no masks '{masks}'; choose one of: {', '.join(MASKS)}.")
     if objects is not None and not _names(objects):
         raise typer.BadParameter("--objects names none.")
-    plan = MeshPlan(masks, _names(objects) or None, view, _names(apart), most, html)
+    if surface not in (None, "fusion"):
+        raise typer.BadParameter(f"there is no second way '{surface}'; it is: fusion.")
+    plan = MeshPlan(masks, _names(objects) or None, view, _names(apart), most, html, surface is not None)
     mesh = MeshOptions(texture_px=texture_option(texture))
     request = SegmentOptions(quality, segmenter, field_folder=field, mesh=mesh)
     options = Options(cache_root(cache), device, seed)

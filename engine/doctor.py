@@ -49,6 +49,7 @@ EXTRAS: dict[str, tuple[str, str]] = {
     "transformers": ("text", "text prompts"),
     "av": ("video", "turntables as .mp4"),
     "usd-core": ("usd", "meshes as .usdc"),
+    "open3d": ("fusion", "surfaces fused from depth maps"),
 }
 _SETUP = "Run 'make setup', or 'pip install {}' in the engine's Python."
 

@@ -18,6 +18,8 @@ from engine.lifting.masks import resample
 from engine.lifting.store import StoredObject, store
 from engine.meshing.export import write_glb
 from engine.meshing.formats import check_mesh_path, write_mesh
+from engine.meshing.from_field import SurfaceSettings
+from engine.meshing.tsdf import check_fusion
 from engine.metric_scale import metres_per_unit
 from engine.options import Options, SegmentOptions
 from engine.out_folder import refuse_capture
@@ -152,23 +154,28 @@ def mesh_again(
     scale: KnownDistance | None = None,
     is_open: bool | None = None,
     texture_px: int | None = None,
+    surface: SurfaceSettings | None = None,
 ) -> Path:
     """Makes the mesh of a result folder anew, at another surface level or lambda, from the stored evidence.
 
-    The folder remembers how its own mesh is made (`MeshOptions`): what isn't given is as it was. Of lambda, and of
-    other files, it remembers nothing.
+    The folder remembers how its own mesh is made (`MeshOptions`): what isn't given is as it was. Of lambda, of
+    the way to the surface, and of other files it remembers nothing.
 
     Args:
         out: a file in the format of its suffix (see `engine.meshing.formats`), instead of the folder's own GLB.
         scale: writes the mesh in metres, scaled about the world's origin so that this distance is as it is known.
+        surface: the way to its surface, and how fine; the usual one by default.
 
     Raises:
         StorageError: the folder is no result, or its field is no longer there. MeshError, EnvironmentFault: the format
-        isn't known, or needs what isn't installed; or nothing is left at that level. PromptError: the scale's points
-        are no places.
+        isn't known, or it or the way to the surface needs what isn't installed; or nothing is left at that level.
+        PromptError: the scale's points are no places.
     """
     path = out if out is not None else folder / MESH
     check_mesh_path(path)
+    surface = surface or SurfaceSettings()
+    if surface.way == "fusion":
+        check_fusion()
     workspace, _, kept = reopen(folder, options, job)
     refuse_capture(path, workspace.capture.root)
     factor = 1.0 if scale is None else metres_per_unit(scale, workspace)
@@ -178,7 +185,7 @@ def mesh_again(
     workspace.prepare(job)
     values = object_probability(workspace, kept.stored, settings)
     masks = render_masks(workspace, values, job)
-    request = SegmentOptions(lifting=settings, mesh=wanted)
+    request = SegmentOptions(lifting=settings, surface=surface, mesh=wanted)
     texture = texture_for(workspace, request)
     mesh = make_mesh(workspace, values, kept.stored.seen(), request, masks, job, wanted.level, texture)
     made = finished(workspace, mesh, masks, wanted, job)

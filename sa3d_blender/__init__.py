@@ -31,6 +31,7 @@ MODULES = (
     "operators.steps",
     "operators.jobs",
     "operators.results",
+    "operators.remesh",
     "operators.engine",
     "operators.storage",
     "tools.prompt_tools",

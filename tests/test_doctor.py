@@ -99,7 +99,7 @@ def test_weights_that_have_begun_to_come_are_no_fault(tmp_path):
 def test_the_extras_are_optional_and_their_cures_install_them(tmp_path, monkeypatch):
     assert found(doctor.examine(tmp_path), "transformers").ok is True
     monkeypatch.setattr(doctor, "_version", lambda name: None)
-    for name, extra in (("transformers", "text"), ("av", "video"), ("usd-core", "usd")):
+    for name, extra in (("transformers", "text"), ("av", "video"), ("usd-core", "usd"), ("open3d", "fusion")):
         finding = found(doctor.examine(tmp_path), name)
         assert finding.ok is None
         assert f"sa3d-blender[{extra}]" in finding.cure

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -24,10 +25,12 @@ from engine.evaluation.metrics import iou
 from engine.fields.checkpoint import load_field
 from engine.fields.rendering import render_view
 from engine.known_distance import known_distance
+from engine.meshing.from_field import SurfaceSettings
+from engine.meshing.soundness import soundness
 from engine.metric_scale import metres_per_unit
 from engine.object_views import PictureOptions, in_sight, render_alone, straight
 from engine.progress import Job
-from sa3d_blender.protocol.errors import Cancelled, FieldError, PromptError, Sa3dError
+from sa3d_blender.protocol.errors import Cancelled, EnvironmentFault, FieldError, PromptError, Sa3dError
 
 CPU = torch.device("cpu")
 
@@ -213,6 +216,31 @@ def test_the_mesh_comes_in_the_format_of_its_suffix(result, tmp_path, name):
     path = api.mesh_again(result.folder, result.options, Job(), 0.5, None, tmp_path / name)
     mesh = trimesh.load(path)
     np.testing.assert_allclose(mesh.bounds, [BALL_CENTRE - BALL_RADIUS, BALL_CENTRE + BALL_RADIUS], atol=0.06)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="needs Open3D, the extra 'fusion'")
+def test_the_surface_can_be_fused_from_depth_maps_instead(result, tmp_path):
+    surface = SurfaceSettings(way="fusion")
+    path = api.mesh_again(result.folder, result.options, Job(), 0.5, None, tmp_path / "ball.ply", surface=surface)
+    mesh = trimesh.load(path)
+    np.testing.assert_allclose(mesh.bounds, [BALL_CENTRE - BALL_RADIUS, BALL_CENTRE + BALL_RADIUS], atol=0.06)
+    assert soundness(mesh).closed
+    usual = api.mesh_again(result.folder, result.options, Job(), 0.5, None, tmp_path / "usual.ply")
+    assert len(trimesh.load(usual).vertices) != len(mesh.vertices)
+
+
+def test_fusing_without_the_library_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.meshing.tsdf.importlib.util.find_spec", lambda name: None)
+    options = api.Options(tmp_path)
+    with pytest.raises(EnvironmentFault, match="Open3D"):
+        api.mesh_again(tmp_path, options, Job(), 0.5, None, tmp_path / "a.ply", surface=SurfaceSettings(way="fusion"))
+
+
+def test_a_surface_of_no_known_way_is_bad_usage(tmp_path):
+    (tmp_path / "report.json").write_text("{}")
+    shown = CliRunner().invoke(app, ["mesh", str(tmp_path), "--surface", "magic"])
+    assert shown.exit_code == 2
+    assert "solidity, fusion" in shown.stderr
 
 
 def test_a_known_distance_scales_the_mesh_about_the_origin(result, tmp_path):

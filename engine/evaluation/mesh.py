@@ -15,13 +15,14 @@ from engine.cache import scratch_folder
 from engine.captures.load import load_capture
 from engine.devices import pick_device
 from engine.evaluation.masks import mask_tasks
-from engine.evaluation.mesh_run import MAKERS, ObjectResult, measure_object
+from engine.evaluation.mesh_run import FUSION, MAKERS, ONE_LEVEL, OURS, USUAL, ObjectResult, measure_object
 from engine.evaluation.page import write_page
 from engine.evaluation.scenes import scenes
 from engine.evaluation.strict import strict
 from engine.evaluation.tables import Table, figure, show
 from engine.evaluation.tasks import Task
 from engine.evaluation.truth import Truth, read_truth
+from engine.meshing.tsdf import check_fusion
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
 from engine.segmenters.base import Segmenter
@@ -57,7 +58,8 @@ class MeshPlan:
 
     ``masks``: "true" ones of all views as evidence, or "segmented" from the true mask of ``view`` (None: the first).
     ``objects`` by name (None: all that have a true mesh), ``apart`` those that are left out of a second mean. Colours
-    are compared in at most ``most`` photos of an object (None: all).
+    are compared in at most ``most`` photos of an object (None: all). With ``fusion`` meshes by the second way are
+    measured, too.
     """
 
     masks: str = "true"
@@ -66,6 +68,7 @@ class MeshPlan:
     apart: Sequence[str] = ()
     most: int | None = None
     html: Path | None = None
+    fusion: bool = False
 
 
 def evaluate_mesh(path: Path, plan: MeshPlan, request: SegmentOptions, options: Options, job: Job) -> dict[str, Any]:
@@ -76,8 +79,12 @@ def evaluate_mesh(path: Path, plan: MeshPlan, request: SegmentOptions, options: 
     Raises:
         CaptureError: there are no true masks or meshes, or no object of a given name.
         MeshError: no mesh of any object could be made.
+        EnvironmentFault: the second way is wanted, and needs what isn't installed.
         Cancelled: on request.
     """
+    if plan.fusion:
+        check_fusion()
+    ways = (OURS, FUSION, ONE_LEVEL) if plan.fusion else USUAL
     capture = load_capture(path)
     truth = read_truth(path if path.is_dir() else path.parent)
     tasks = mask_tasks(capture, truth, _with_mesh(truth, plan.objects), plan.view)
@@ -93,7 +100,9 @@ def evaluate_mesh(path: Path, plan: MeshPlan, request: SegmentOptions, options: 
             for task in here:
                 place, pictured = folder / str(len(results)), plan.html is not None
                 results.append(
-                    measure_object(workspace, task, segmenter, request, plan.most, pictured, place, options.seed, job)
+                    measure_object(
+                        workspace, task, segmenter, request, plan.most, pictured, place, options.seed, job, ways
+                    )
                 )
                 shutil.rmtree(place, ignore_errors=True)
     faults = [fault for each in results for fault in each.failed.values()]

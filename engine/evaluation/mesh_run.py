@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from engine.segmenters.base import Segmenter
 from engine.workspace import Workspace
 from sa3d_blender.protocol.errors import EnvironmentFault, MeshError
 
-OURS, ONE_LEVEL = "ours", "one density level"
+OURS, ONE_LEVEL, FUSION = "ours", "one density level", "fusion"
 NO_BLENDER = "package bpy not installed (the extra 'blender')"
 
 
@@ -101,12 +101,17 @@ def _ours(workspace: Workspace, lifted: Outcome, request: SegmentOptions, job: J
     return make_mesh(workspace, carried.values, carried.seen, request, carried.masks, job, request.mesh.level, texture)
 
 
+def _fusion(workspace: Workspace, lifted: Outcome, request: SegmentOptions, job: Job) -> trimesh.Trimesh:
+    return _ours(workspace, lifted, replace(request, surface=replace(request.surface, way="fusion")), job)
+
+
 def _one_level(workspace: Workspace, lifted: Outcome, request: SegmentOptions, job: Job) -> trimesh.Trimesh:
     photos = ((view.camera, workspace.photo(stem)) for stem, view in workspace.views.items())
     return one_level_mesh(workspace.volume, workspace.voxels, lifted.carried.values, photos)
 
 
-MAKERS: dict[str, Maker] = {OURS: _ours, ONE_LEVEL: _one_level}
+MAKERS: dict[str, Maker] = {OURS: _ours, FUSION: _fusion, ONE_LEVEL: _one_level}
+USUAL = (OURS, ONE_LEVEL)  # what needs no extra
 
 
 def lifted_object(
@@ -129,8 +134,9 @@ def measure_object(
     folder: Path,
     seed: int,
     job: Job,
+    methods: Sequence[str] = USUAL,
 ) -> ObjectResult:
-    """Meshes of one object by every method, from the same voxels and photos, beside the true mesh.
+    """Meshes of one object by each of the ``methods``, from the same voxels and photos, beside the true mesh.
 
     Colours are compared in at most ``most`` (None: all) of the photos that show the object, at working size. What
     Blender reads and writes meanwhile lies in ``folder``.
@@ -147,10 +153,10 @@ def measure_object(
     figures: dict[str, MeshFigures] = {}
     failed: dict[str, MeshError] = {}
     renders: dict[str, dict[str, Path]] = {}
-    for number, (method, maker) in enumerate(MAKERS.items()):
+    for number, method in enumerate(methods):
         begun = time.perf_counter()
         try:
-            mesh = maker(workspace, lifted, request, job)
+            mesh = MAKERS[method](workspace, lifted, request, job)
             seconds = time.perf_counter() - begun
             shape = shape_figures(mesh, truth, seed)
         except MeshError as fault:

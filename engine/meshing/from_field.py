@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from engine.meshing.texture import TextureSettings, textured
 from engine.progress import Job
 from sa3d_blender.protocol.errors import MeshError
 
+Way = Literal["solidity", "fusion"]
+WAYS: tuple[Way, ...] = get_args(Way)
 SHOWN_CELLS = 1.5  # how near to a view's depth a voxel is taken to be what is seen there
 
 
@@ -33,6 +36,7 @@ class SurfaceSettings:
     """``refine`` grid steps per field cell, within ``least`` and ``most`` nodes a side.
 
     ``witnesses`` views decide what is seen. ``faces`` is the budget of the mesh; None: as many as its grid gives.
+    ``way``: "solidity" is this file's, "fusion" that of `engine.meshing.fusion`, which needs an extra.
     Parts apart from the largest stay from ``part_share`` of its size on, such as a handle whose rods the field lost.
 
     The surface is where ``absorb_cells`` field cells of the density there stop half of the light. Measured on the
@@ -50,6 +54,7 @@ class SurfaceSettings:
     hidden_share: float = 0.25
     absorb_cells: float = 1.5
     faces: int | None = None
+    way: Way = "solidity"
 
 
 @dataclass(frozen=True)
@@ -228,20 +233,26 @@ def object_mesh(
             slice(max(0, int(a)), int(b) + 2) for a, b in zip(*((box - voxels.aabb[0]) / voxels.cell_size), strict=True)
         )
         dense[inner] = nearest_filled(dense[inner], known[inner])
-        belongs = _on_grid(torch.from_numpy(dense), voxels.aabb, nodes).numpy()
-        length = settings.absorb_cells * cell
-        opacity = (1 - torch.exp(-volume.density(nodes.view(-1, 3)) * length)).view(x, y, z).numpy()
-        stage.advance()
-        # light is smooth at the scale of the field's cells: finer nodes would cost eight times as much for nothing
-        nx, ny, nz = (int(np.clip(np.ceil(e / cell) + 1, 12, 64)) for e in extent)
-        coarse = (nx, ny, nz)
-        light = light_reaching(volume, box, _nodes(box, coarse), witnesses, 0.7 * cell, job)
-        observed = F.interpolate(light[None, None], size=(x, y, z), mode="trilinear", align_corners=True)[0, 0].numpy()
-        # a soft skin is nowhere dense, and yet lets no light through: what has been lost on the way counts, too
-        opacity = np.maximum(opacity, 1 - observed)
-        stage.advance()
-        mesh = extract_mesh(object_solidity(opacity, belongs, observed), box, level, keep_share=settings.part_share)
-        stage.advance()
+        if settings.way == "fusion":
+            from engine.meshing.fusion import fused_surface  # which asks this file what the views show
+
+            mesh = fused_surface(volume, voxels, dense, box, step, depth_views, job, level, settings.part_share)
+        else:
+            belongs = _on_grid(torch.from_numpy(dense), voxels.aabb, nodes).numpy()
+            length = settings.absorb_cells * cell
+            opacity = (1 - torch.exp(-volume.density(nodes.view(-1, 3)) * length)).view(x, y, z).numpy()
+            stage.advance()
+            # light is smooth at the scale of the field's cells: finer nodes would cost eight times as much for nothing
+            nx, ny, nz = (int(np.clip(np.ceil(e / cell) + 1, 12, 64)) for e in extent)
+            coarse = (nx, ny, nz)
+            coarse_light = light_reaching(volume, box, _nodes(box, coarse), witnesses, 0.7 * cell, job)[None, None]
+            light = F.interpolate(coarse_light, size=(x, y, z), mode="trilinear", align_corners=True)[0, 0].numpy()
+            # a soft skin is nowhere dense, and yet lets no light through: what has been lost on the way counts, too
+            opacity = np.maximum(opacity, 1 - light)
+            stage.advance()
+            solidity = object_solidity(opacity, belongs, light)
+            mesh = extract_mesh(solidity, box, level, keep_share=settings.part_share)
+            stage.advance()
     fine = mesh
     if settings.faces is not None and len(fine.faces) > settings.faces:
         with job.stage("Simplifying the mesh"):

@@ -191,6 +191,7 @@ class SA3D_PT_result(_Panel, bpy.types.Panel):
             facts.label(text=f"{made['sa3d_accepted']} views accepted, {made['sa3d_rejected']} rejected")
         if made.get("sa3d_segmenter"):
             facts.label(text=f"Segmenter: {made['sa3d_segmenter']}")
+        layout.operator("sa3d.quad_remesh", icon="MESH_GRID")
         layout.operator("sa3d.remove_from_capture", icon="UNLINKED")
 
 

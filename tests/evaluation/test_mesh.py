@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from engine.cli import app
 from engine.evaluation import mesh_run
 from engine.evaluation.mesh import means, show_mesh, tables
-from engine.evaluation.mesh_run import ONE_LEVEL, OURS, MeshFigures, ObjectResult, ShapeFigures, shape_figures
+from engine.evaluation.mesh_run import FUSION, ONE_LEVEL, OURS, MeshFigures, ObjectResult, ShapeFigures, shape_figures
 from engine.evaluation.mesh_texture import TextureFigures, ViewTexture
 from engine.meshing.soundness import Soundness
 from sa3d_blender.protocol.errors import MeshError
@@ -87,6 +87,24 @@ def test_the_pipelines_masks_can_be_measured_instead_of_the_true_ones(tiny_captu
     assert (found["segmenter"], found["reference"]) == ("graph-cut", "004")
     assert "from the true mask of view 004" in found["tables"][0]["title"]
     assert found["objects"]["box"]["meshes"][OURS]["f_2"] > 0
+
+
+@pytest.mark.usefixtures("without_blender")
+@pytest.mark.skipif(importlib.util.find_spec("open3d") is None, reason="needs Open3D, the extra 'fusion'")
+def test_the_second_way_can_be_measured_beside_the_others(tiny_capture, cache):
+    found = evaluate(cache, str(tiny_capture.folder), "--objects", "ball", "--surface", "fusion")
+    rows = found["objects"]["ball"]["meshes"]
+    assert list(rows) == [OURS, FUSION, ONE_LEVEL] == list(found["means"])
+    assert rows[FUSION]["watertight"] and rows[FUSION]["components"] == 1
+    assert rows[FUSION]["chamfer"] < 0.08 and rows[FUSION]["chamfer"] != rows[OURS]["chamfer"]
+
+
+def test_a_second_way_that_is_not_there_or_not_installed_is_told(tiny_capture, cache, monkeypatch):
+    code, _, errors = command(str(tiny_capture.folder), "--surface", "magic")
+    assert code == 2 and "fusion" in errors
+    monkeypatch.setattr("engine.meshing.tsdf.importlib.util.find_spec", lambda name: None)
+    code, out, _ = command(str(tiny_capture.folder), "--surface", "fusion", "--cache", str(cache), "--json")
+    assert code == 1 and "Open3D" in json.loads(out)["what"]
 
 
 @pytest.mark.usefixtures("without_blender")
