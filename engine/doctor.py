@@ -28,6 +28,7 @@ LIBRARIES: dict[str, str] = {
     "manifold3d": "meshes of fewer faces that stay closed",
     "xatlas": "textures",
     "pillow": "photos",
+    "pycolmap": "lenses of COLMAP's cameras, poses from photos",
     "PyMaxflow": "the graph-cut segmenter",
     "segment-anything": "the SAM segmenters",
     "safetensors": "saved fields",
