@@ -23,6 +23,7 @@ MODULES = (
     "scene.job_view",
     "operators.import_result",
     "operators.import_capture",
+    "operators.find_poses",
     "operators.views",
     "operators.add_prompt",
     "operators.edit_prompts",
