@@ -99,7 +99,9 @@ def poses(
     out: Annotated[Path, typer.Option(help="A new folder for the capture.")],
     max_side: Annotated[int, typer.Option(min=200, max=16_000, help="Larger photos are shrunk to it, pixels.")] = 2000,
     frames: Annotated[int, typer.Option(min=3, max=2000, help="About how many frames to take of a video.")] = 100,
-    camera: Annotated[str, typer.Option(help="Lens model of COLMAP, such as OPENCV or SIMPLE_RADIAL.")] = "OPENCV",
+    camera: Annotated[
+        str, typer.Option(help="Lens model of COLMAP, such as SIMPLE_RADIAL or OPENCV.")
+    ] = "SIMPLE_RADIAL",
     masks: Annotated[
         Path | None, typer.Option(help="Folder of masks, white where a photo shows the scene (default: masks, if any).")
     ] = None,

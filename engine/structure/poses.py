@@ -46,7 +46,7 @@ class PosesOptions:
 
     max_side: int = MAX_SIDE
     frames: int = FRAMES
-    camera: str = "OPENCV"
+    camera: str = "SIMPLE_RADIAL"
     masks: Path | None = None
 
 
