@@ -82,7 +82,7 @@ def _read_folder(folder: Path) -> Capture:
         model = find_model(folder.parent)
         if model is not None:
             return read_colmap(folder.parent, model, images=folder.name)
-        raise CaptureError(f"{folder} holds photos, but no cameras.", FIND_POSES)
+        raise CaptureError(f"{folder} holds photos, but is not a known kind of capture: it has no cameras.", FIND_POSES)
     raise CaptureError(
         f"{folder} is not a known kind of capture; looked for transforms.json, {', '.join(_SPLIT_FILES)}, "
         f"poses_bounds.npy, a COLMAP model (sparse/0), {TRAJECTORY}, and cameras of Metashape (.xml) or RealityCapture "

@@ -76,7 +76,7 @@ def _pose(image: Any) -> np.ndarray:
 def _frame(image: Any, model: Any) -> dict[str, Any]:
     camera = model.camera(image.camera_id)
     named = dict(zip((name.strip() for name in camera.params_info.split(",")), camera.params.tolist(), strict=True))
-    lens = {
+    lens: dict[str, Any] = {
         "camera_model": camera.model.name,
         "w": camera.width,
         "h": camera.height,
@@ -86,7 +86,7 @@ def _frame(image: Any, model: Any) -> dict[str, Any]:
         "cy": named["cy"],
     }
     terms = {"k": "k1"}  # SIMPLE_RADIAL's one coefficient
-    lens |= {terms.get(name, name): value for name, value in named.items() if name[0] in "kp"}
+    lens |= {terms.get(str(name), str(name)): value for name, value in named.items() if str(name)[0] in "kp"}
     return {"name": image.name, "lens": lens, "transform_matrix": _pose(image).tolist()}
 
 
