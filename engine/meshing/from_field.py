@@ -237,6 +237,8 @@ def object_mesh(
         coarse = (nx, ny, nz)
         light = light_reaching(volume, box, _nodes(box, coarse), witnesses, 0.7 * cell, job)
         observed = F.interpolate(light[None, None], size=(x, y, z), mode="trilinear", align_corners=True)[0, 0].numpy()
+        # a soft skin is nowhere dense, and yet lets no light through: what has been lost on the way counts, too
+        opacity = np.maximum(opacity, 1 - observed)
         stage.advance()
         mesh = extract_mesh(object_solidity(opacity, belongs, observed), box, level, keep_share=settings.part_share)
         stage.advance()

@@ -33,23 +33,28 @@ def simplified(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
     """
     if faces < 4:
         raise MeshError(f"A mesh can't have {faces} faces.", "Give 4 or more.")
-    budget = faces
-    before = soundness(mesh)
-    while budget < len(mesh.faces):
+    before, budget, fewest = soundness(mesh), faces, mesh
+    while budget < len(fewest.faces):
         for eagerness in EAGERNESS:
-            vertices, left = fast_simplification.simplify(
-                np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces), target_count=budget, agg=eagerness
-            )
-            vertices, left = _used(np.asarray(vertices, np.float64), np.asarray(left))
-            fewer = trimesh.Trimesh(vertices, left, process=False)
+            fewer = _collapsed(mesh, budget, eagerness)
             after = soundness(fewer)
-            if before.closed and not after.closed and len(left):
+            if before.closed and not after.closed and len(fewer.faces):
                 fewer = unpinched(fewer)
                 after = soundness(fewer)
-            if len(fewer.faces) and (after.closed or not before.closed) and after.components <= before.components:
-                return fewer
+            sound = (after.closed or not before.closed) and after.components <= before.components
+            if sound and 0 < len(fewer.faces) < len(fewest.faces):
+                fewest = fewer
+            if len(fewest.faces) <= budget:
+                return fewest
         budget *= 2
-    return mesh
+    return fewest
+
+
+def _collapsed(mesh: trimesh.Trimesh, faces: int, eagerness: float) -> trimesh.Trimesh:
+    vertices, left = fast_simplification.simplify(
+        np.asarray(mesh.vertices, np.float64), np.asarray(mesh.faces), target_count=faces, agg=eagerness
+    )
+    return trimesh.Trimesh(*_used(np.asarray(vertices, np.float64), np.asarray(left)), process=False)
 
 
 def unpinched(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
