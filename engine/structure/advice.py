@@ -51,7 +51,9 @@ def warnings(photos: Sequence[Photo], outcome: Mapping[str, Any]) -> list[str]:
             APART: "The photos fall into separate groups; " + _MORE[0].lower() + _MORE[1:],
         }.get(why, _MORE)
         told.append(f"{len(names)} of {len(photos)} photos found no place: {examples(names)}; {why}. {cure}")
-    others = [len(names) for names in outcome["models"][1:]]
+    placed = {frame["name"] for frame in outcome["frames"]}
+    # A small model of photos that the largest has as well is a false start, no scene of its own.
+    others = [len(names) for names in outcome["models"][1:] if not placed.issuperset(names)]
     if others:
         told.append(
             f"The photos came to {len(others) + 1} separate scenes of {len(outcome['frames'])} and "
