@@ -15,6 +15,7 @@ from engine.prompted_view import attached_to_clicks, first_seed, prompt_places
 from engine.segment import Segmented, make_mesh, object_probability, render_masks, segment
 from engine.segmenters.text import Hit, TextPrompt
 from engine.segmenters.weights import check_weights, get_weights, list_weights, remove_weights, weights_path
+from engine.structure.poses import PosesOptions, find_poses
 from engine.text_prompts import with_box
 from engine.train import Trained, open_workspace, preset, split_views, train
 
@@ -24,6 +25,7 @@ __all__ = [
     "MeshOptions",
     "Options",
     "PictureOptions",
+    "PosesOptions",
     "SegmentOptions",
     "Segmented",
     "TextPrompt",
@@ -35,6 +37,7 @@ __all__ = [
     "correct_result",
     "cut_result",
     "encode_capture",
+    "find_poses",
     "first_seed",
     "get_weights",
     "import_field",

@@ -1,4 +1,4 @@
-"""`sa3d captures info | convert`: what a capture is, and the same capture in another format."""
+"""`sa3d captures info | convert | poses`: what a capture is, the same in another format, one from photos alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.cli_options import AsJson, CapturePath, run
-from engine.progress import Job
+from engine.cache import cache_root
+from engine.cli_options import AsJson, CacheDir, CapturePath, Seed, run
+from engine.progress import Job, readable_seconds
 
 captures_app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__, add_completion=False
@@ -90,3 +91,35 @@ def _coefficients(text: str) -> tuple[float, float, float, float]:
     except ValueError:
         raise typer.BadParameter(f"'{text}' is not K1,K2,P1,P2.") from None
     return k1, k2, p1, p2
+
+
+@captures_app.command()
+def poses(
+    photos: Annotated[Path, typer.Argument(help="A folder of photos, or a video.")],
+    out: Annotated[Path, typer.Option(help="A new folder for the capture.")],
+    max_side: Annotated[int, typer.Option(min=200, max=16_000, help="Larger photos are shrunk to it, pixels.")] = 2000,
+    frames: Annotated[int, typer.Option(min=3, max=2000, help="About how many frames to take of a video.")] = 100,
+    camera: Annotated[
+        str, typer.Option(help="Lens model of COLMAP, such as SIMPLE_RADIAL or OPENCV.")
+    ] = "SIMPLE_RADIAL",
+    masks: Annotated[
+        Path | None, typer.Option(help="Folder of masks, white where a photo shows the scene (default: masks, if any).")
+    ] = None,
+    cache: CacheDir = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Finds the cameras of photos or of a video and writes a capture; goes on where an earlier run stopped."""
+    from engine import api
+
+    def work(job: Job) -> dict[str, Any]:
+        how = api.PosesOptions(max_side, frames, camera, masks)
+        return api.find_poses(photos, out, api.Options(cache_root(cache), "cpu", seed), job, how)
+
+    def show(result: dict[str, Any]) -> None:
+        print(
+            f"{result['capture']}: {result['placed']} of {result['photos']} photos placed, {result['points']} points, "
+            f"{result['error_px']:.2f} pixels off; {readable_seconds(sum(result['seconds'].values()))}"
+        )
+
+    run(work, as_json, show)

@@ -37,6 +37,7 @@ def request_kinds(device: str = "auto", cache: Path | None = None) -> Mapping[st
         "info": Kind(asked.info),
         "doctor": Kind(asked.doctor),
         "open_capture": Kind(asked.open_capture),
+        "find_poses": Kind(asked.find_poses, long=True),
         "prepare_view": Kind(asked.prepare_view),
         "prompt": Kind(asked.prompt),
         "mask": Kind(asked.mask),
@@ -101,6 +102,18 @@ class _Requests:
         path = body.path("path")
         body.done()
         return describe_capture(path, self._folder, job)
+
+    def find_poses(self, request: Request, job: ServedJob) -> Answer:
+        from engine import api
+
+        body = Body(request)
+        photos, out, masks = body.path("photos"), body.path("out"), body.path("masks", None)
+        usual = api.PosesOptions()
+        side, frames = body.whole("max_side", usual.max_side, 200, 16_000), body.whole("frames", usual.frames, 3, 2000)
+        how = api.PosesOptions(side, frames, body.text("camera", usual.camera), masks)
+        options = self._options(body)
+        body.done()
+        return Answer(api.find_poses(photos, out, options, job, how))
 
     def prompt(self, request: Request, job: ServedJob) -> Answer:
         body = Body(request)

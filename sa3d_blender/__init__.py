@@ -24,6 +24,7 @@ MODULES = (
     "operators.import_result",
     "operators.import_capture",
     "operators.export_camera",
+    "operators.find_poses",
     "operators.views",
     "operators.add_prompt",
     "operators.edit_prompts",

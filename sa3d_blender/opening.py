@@ -17,10 +17,14 @@ from .scene.description import CaptureDescription
 from .scene.obstacles import hide_obstacles
 from .scene.views import show_view
 
-__all__ = ["IMPORT", "build", "build_job", "import_job", "is_description"]
+__all__ = ["IMPORT", "build", "build_job", "import_job", "is_description", "photos_without_cameras", "poses_job"]
 
 IMPORT = "import"
 MOST_WARNINGS = 3
+PHOTOS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"})
+VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".3gp"})
+_CAMERAS = frozenset({".json", ".npy", ".xml", ".csv", ".bin", ".txt"})
+_BESIDE = ("poses_bounds.npy", "transforms.json", "sparse", "colmap")
 
 
 def is_description(path: Path) -> bool:
@@ -39,6 +43,28 @@ def import_job(path: Path, options: Mapping[str, bool]) -> Job:
     name = path.name if path.is_dir() else path.parent.name
     asks = (Ask("open_capture", {"path": str(path)}),)
     return Job(IMPORT, f"Import {name}", "", "", str(path), "", "", "", asks, options=dict(options))
+
+
+def photos_without_cameras(path: Path) -> Path | None:
+    """What cameras would have to be found for, where an artist chose ``path``: a video, or a folder of photos in which
+    and beside which there is nothing that could hold cameras. None where there may be some.
+    """
+    if path.suffix.lower() in VIDEOS:
+        return path if path.is_file() else None
+    folder = path.parent if path.suffix.lower() in PHOTOS else path
+    try:
+        there = list(folder.iterdir())
+        beside = any((folder.parent / name).exists() for name in _BESIDE)
+    except OSError:
+        return None  # the engine says what is wrong with it
+    cameras = any(one.suffix.lower() in _CAMERAS or one.name in ("sparse", "colmap", "Sequence_1") for one in there)
+    return folder if not cameras and not beside and any(one.suffix.lower() in PHOTOS for one in there) else None
+
+
+def poses_job(photos: Path, out: Path, options: Mapping[str, bool]) -> Job:
+    """A job that has the engine find the cameras of photos or of a video, then imports the capture in ``out``."""
+    asks = (Ask("find_poses", {"photos": str(photos), "out": str(out)}), Ask("open_capture", {"path": str(out)}))
+    return Job(IMPORT, f"Find Cameras of {photos.name}", "", "", str(out), "", "", "", asks, options=dict(options))
 
 
 def build_job(job: Job) -> None:

@@ -20,6 +20,8 @@ from sa3d_blender.protocol.errors import CaptureError, PromptError
 __all__ = ["find_view", "load_capture"]
 
 _MODEL_FILES = tuple(f"{name}{suffix}" for name in ("cameras", "images", "points3D") for suffix in (".bin", ".txt"))
+FIND_POSES = "Run `sa3d captures poses` on it first, which finds them and writes a capture."
+_VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".3gp"})
 _SPLIT_FILES = tuple(f"transforms_{split}.json" for split in SPLITS)
 
 
@@ -80,6 +82,7 @@ def _read_folder(folder: Path) -> Capture:
         model = find_model(folder.parent)
         if model is not None:
             return read_colmap(folder.parent, model, images=folder.name)
+        raise CaptureError(f"{folder} holds photos, but is not a known kind of capture: it has no cameras.", FIND_POSES)
     raise CaptureError(
         f"{folder} is not a known kind of capture; looked for transforms.json, {', '.join(_SPLIT_FILES)}, "
         f"poses_bounds.npy, a COLMAP model (sparse/0), {TRAJECTORY}, and cameras of Metashape (.xml) or RealityCapture "
@@ -105,7 +108,7 @@ def _exported(folder: Path) -> Capture | None:
 
 
 def _holds_photos(folder: Path) -> bool:
-    return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+    return any(path.suffix.lower() in IMAGE_SUFFIXES | {".heic", ".heif"} for path in folder.iterdir())
 
 
 def _read_file(file: Path) -> Capture:
@@ -123,6 +126,8 @@ def _read_file(file: Path) -> Capture:
         return read_metashape(file)
     if file.suffix.lower() == ".csv":
         return read_reality(file)
+    if file.suffix.lower() in _VIDEOS:
+        raise CaptureError(f"{file.name} is a video, without cameras.", FIND_POSES)
     raise CaptureError(
         f"{file.name} is not a capture's file; known are transforms.json, {', '.join(_SPLIT_FILES)}, "
         f"poses_bounds.npy, cameras.bin or .txt of COLMAP, {TRAJECTORY}, .xml of Metashape and .csv of RealityCapture.",

@@ -9,7 +9,7 @@ import bpy
 from bpy_extras.io_utils import ImportHelper
 
 from .. import jobs
-from ..opening import build, import_job, is_description
+from ..opening import build, import_job, is_description, photos_without_cameras
 from ..protocol.errors import Sa3dError
 from ..scene.description import read_capture_file
 from ..scene.views import active_capture
@@ -26,7 +26,7 @@ class SA3D_OT_import_capture(bpy.types.Operator, ImportHelper):
 
     filename_ext = ""
     filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
-        default="*.json;*.npy;*.bin;*.txt;*.xml;*.csv", options={"HIDDEN"}
+        default="*.json;*.npy;*.bin;*.txt;*.xml;*.csv;*.jpg;*.jpeg;*.png;*.heic;*.mp4;*.mov", options={"HIDDEN"}
     )
     look_through: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Look Through Camera", description="Turn the 3D viewports to the first photo", default=True
@@ -53,6 +53,9 @@ class SA3D_OT_import_capture(bpy.types.Operator, ImportHelper):
             if not path.exists():
                 self.report({"ERROR"}, f"{path} isn't there. Choose a capture's folder, or the file with its cameras.")
                 return {"CANCELLED"}
+            photos = photos_without_cameras(path)
+            if photos is not None:
+                return self._offer_to_find(photos, options)
             job = jobs.add(import_job(path, options))
             self.report({"INFO"}, f"{job.title}: the engine is reading it")
             return {"FINISHED"}
@@ -64,6 +67,14 @@ class SA3D_OT_import_capture(bpy.types.Operator, ImportHelper):
         for line in said:
             self.report({"WARNING"}, line)
         self.report({"INFO"}, f"Imported {capture.name}")
+        return {"FINISHED"}
+
+    def _offer_to_find(self, photos: Path, options: dict[str, bool]) -> set[str]:
+        """A dialog asks whether the photos' cameras shall be found; without a window, that is said."""
+        if bpy.app.background:
+            self.report({"ERROR"}, f"{photos.name} has no cameras. Find them first: bpy.ops.sa3d.find_poses")
+            return {"CANCELLED"}
+        bpy.ops.sa3d.find_poses("INVOKE_DEFAULT", filepath=str(photos), **options)
         return {"FINISHED"}
 
 
