@@ -201,6 +201,8 @@ class Cache:
             c = view.camera
             numbers = [c.width, c.height, c.fl_x, c.fl_y, c.cx, c.cy, *c.distortion]
             digest.update(f"{view.name}|{view.split}|{c.model}|{fresh[mark]}|".encode())
+            if view.mask_path is not None:
+                digest.update(f"mask|{view.silhouette}|{photo_key(view.mask_path)}|".encode())
             digest.update(np.array(numbers, np.float64).tobytes())
             digest.update(np.asarray(c.world_from_camera, np.float64).tobytes())
             # The scene's box, and with it the field, depends on it.

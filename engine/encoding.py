@@ -100,11 +100,11 @@ def stoppable(job: Job) -> Iterator[None]:
 def _unread(view: View, max_side: int) -> Photo:
     """The photo's key and size, without its pixels."""
     width, height = working_size(view.camera, max_side)
-    return Photo(np.broadcast_to(np.float32(0), (height, width, 3)), key=working_key(view.image_path, max_side))
+    return Photo(np.broadcast_to(np.float32(0), (height, width, 3)), key=working_key(view, max_side))
 
 
 def _read(view: View, max_side: int) -> Photo:
-    return Photo(over_white(working_photo(view, max_side)[1]), key=working_key(view.image_path, max_side))
+    return Photo(over_white(working_photo(view, max_side)[1]), key=working_key(view, max_side))
 
 
 def _batches(views: Sequence[View], max_side: int, size: int) -> Iterator[list[View]]:

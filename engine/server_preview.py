@@ -109,7 +109,7 @@ class Previewer:
             self._photo = None  # a failure in between leaves nothing wrong behind
             camera, image = working_photo(view, side)
             job.check()
-            segmenter.set_image(Photo(over_white(image), key=working_key(view.image_path, side)))
+            segmenter.set_image(Photo(over_white(image), key=working_key(view, side)))
             self._photo, self._size = mark, (camera.width, camera.height)
         return segmenter
 

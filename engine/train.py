@@ -36,7 +36,7 @@ from engine.fields.training import TrainedField, train_field
 from engine.options import Options, SegmentOptions
 from engine.out_folder import refuse_capture, refuse_others
 from engine.progress import Job, Stage
-from engine.workspace import Workspace, working_photo
+from engine.workspace import Workspace, counted_pixels, working_photo
 from sa3d_blender.protocol.errors import FieldError
 
 HELD_OUT_EVERY = 8
@@ -200,13 +200,18 @@ def _train(
     refuse_without_memory(needed_bytes([*training, *others], box, settings, kind), available_bytes(device))
     with job.stage("Reading photos", len(training) + len(others)) as stage:
         cameras, images = _photos(training, settings, stage)
-        heldout = HeldOut([view.name for view in others], *_photos(others, settings, stage))
+        heldout = HeldOut(
+            [view.name for view in others], *_photos(others, settings, stage), counted=_counted(others, settings)
+        )
+    counted = _counted(training, settings)
     job.log(
         f"Training a {quality} field ({kind_of(kind).label}): {settings.steps} steps of {settings.rays} rays from "
         f"{len(training)} photos on {describe(device)}."
     )
     names = [view.name for view in training]
-    trained = train_field(cameras, images, box, settings, device, job, options.seed, kind, heldout, keeper, names)
+    trained = train_field(
+        cameras, images, box, settings, device, job, options.seed, kind, heldout, keeper, names, counted
+    )
     trained = replace(trained, quality=quality)
     keep(trained)
     found = heldout_psnr_db(trained.model, trained.grid, settings.rendering, heldout, job)
@@ -224,6 +229,12 @@ def _photos(views: list[View], settings: TrainingSettings, stage: Stage) -> tupl
         images.append(image)
         stage.advance(1, view.stem)
     return cameras, images
+
+
+def _counted(views: list[View], settings: TrainingSettings) -> list[np.ndarray | None] | None:
+    """The pixels of each photo that say something of the scene; None where no photo has a mask of that kind."""
+    found = [counted_pixels(view, settings.max_side_px) for view in views]
+    return found if any(each is not None for each in found) else None
 
 
 def with_poses(capture: Capture, poses: Mapping[str, np.ndarray]) -> Capture:

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 
 from engine.cache import Cache
 from engine.captures.capture import Camera, Capture, View
-from engine.captures.images import read_rgb, working_key, working_size
+from engine.captures.images import read_mask, read_rgb, working_key, working_size
 from engine.fields.sampling import OccupancyGrid
 from engine.fields.training import TrainedField
 from engine.lifting.loop import rendered_mask
@@ -41,6 +41,13 @@ def working_photo(view: View, max_side: int) -> tuple[Camera, Float[np.ndarray, 
     if image.shape[2] == 4:
         image = np.concatenate([image[..., :3] * image[..., 3:], image[..., 3:]], -1)
     return view.camera.resized(*size), image.astype(np.float32)
+
+
+def counted_pixels(view: View, max_side: int) -> Bool[np.ndarray, "h w"] | None:
+    """Which pixels of a photo at working size say something of the scene; None where all do."""
+    if view.mask_path is None or view.silhouette:
+        return None
+    return read_mask(view, working_size(view.camera, max_side)) > 0.5
 
 
 def over_white(image: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w 3"]:
@@ -128,7 +135,7 @@ class Workspace:
         return Scene(views, self.operator, self._photo_and_key, self.voxels, self.operators.looked)
 
     def _photo_and_key(self, view: View) -> tuple[Float[np.ndarray, "h w 3"], str]:
-        return self.photo(view.stem), working_key(self.stored[view.stem].image_path, self.max_side)
+        return self.photo(view.stem), working_key(self.stored[view.stem], self.max_side)
 
     def render_probability(self, view: View, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
         """A voxel probability at the photo's working size, sharp: only the pixels near the outline are traced anew."""

@@ -125,5 +125,5 @@ def test_a_click_after_encoding_runs_no_encoder(tiny_capture: TinyCapture, own_c
     from engine.workspace import over_white, working_photo
 
     rgb = over_white(working_photo(views[0], side)[1])
-    segmenter.set_image(Photo(rgb, key=working_key(views[0].image_path, side)))
+    segmenter.set_image(Photo(rgb, key=working_key(views[0], side)))
     assert segmenter.predict(Prompts(np.array([[20, 20]], np.float32), np.ones(1))).mask.shape == rgb.shape[:2]

@@ -64,7 +64,8 @@ class View:
     in a transforms.json). ``stem`` is the name under which results of this view are
     written; it is unique in the capture. ``split`` is "train", "val" or "test" where the format says so.
     ``opaque``: the opacity that its file may hold means nothing. ``mask_path``: a picture of the photo's size that is
-    black where the photo shows what is no part of the scene (a background that doesn't follow the poses).
+    black where the photo shows what is no part of the scene (a background that doesn't follow the poses);
+    with ``silhouette`` it is the photo's opacity, without it these pixels say nothing.
     """
 
     name: str
@@ -75,6 +76,7 @@ class View:
     near_far: tuple[float, float] | None = None
     opaque: bool = False
     mask_path: Path | None = None
+    silhouette: bool = False
 
 
 @dataclass(frozen=True)

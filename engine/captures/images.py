@@ -6,7 +6,7 @@ import hashlib
 import struct
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = [
     "photo_header",
     "photo_key",
     "photos_see_through",
+    "read_mask",
     "read_rgb",
     "working_size",
 ]
@@ -58,7 +59,7 @@ def photo_header(path: Path) -> PhotoHeader:
 
 def read_rgb(view: View, size: tuple[int, int] | None = None) -> np.ndarray:
     """The photo of ``view``, float32 [H, W, 3], or [H, W, 4] with opacity where the photo carries it (and
-    its view isn't ``opaque``); in [0, 1].
+    its view isn't ``opaque``, or its mask is its ``silhouette``); in [0, 1].
 
     Colours are as stored (sRGB for usual photos), never multiplied by opacity. ``size`` is (width, height): shrinking
     averages over areas (box filter), enlarging is bilinear; colours are weighted by opacity meanwhile, so that what
@@ -90,7 +91,21 @@ def read_rgb(view: View, size: tuple[int, int] | None = None) -> np.ndarray:
             raise CaptureError(f"The photo {path.name} is damaged: {_first_line(error)}.", _REPLACE) from error
     if view.opaque:
         pixels = pixels[..., :3]
+    if view.silhouette:
+        alpha = read_mask(view)
+        pixels = np.dstack([pixels[..., :3], alpha if pixels.shape[-1] == 3 else alpha * pixels[..., 3]])
     return pixels if size is None or size == stored else _resampled(pixels, size)
+
+
+def read_mask(view: View, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The mask of a view that has one, float32 [H, W] in [0, 1], 0 where the photo shows no part of the scene.
+
+    ``size`` as in read_rgb. Raises CaptureError where the file is missing, damaged, or not of its camera's size.
+    """
+    assert view.mask_path is not None
+    of_mask = replace(view, image_path=view.mask_path, opaque=True, silhouette=False)
+    mask: np.ndarray = read_rgb(of_mask, size).mean(-1)
+    return mask
 
 
 def working_size(camera: Camera, max_side: int) -> tuple[int, int]:
@@ -108,9 +123,10 @@ def photo_key(path: Path) -> str:
         raise _unreadable(path, error) from error
 
 
-def working_key(path: Path, max_side: int) -> str:
+def working_key(view: View, max_side: int) -> str:
     """Names a photo's content at working size: what embeddings of it are kept under."""
-    return f"{photo_key(path)}-{max_side}"
+    cut_out = f"-{photo_key(view.mask_path)}" if view.silhouette and view.mask_path is not None else ""
+    return f"{photo_key(view.image_path)}{cut_out}-{max_side}"
 
 
 def orientation_warning(headers: Sequence[tuple[str, PhotoHeader]]) -> str | None:

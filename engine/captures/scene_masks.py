@@ -13,13 +13,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from engine.captures.images import IMAGE_SUFFIXES, photo_header
+from engine.captures.capture import View
+from engine.captures.images import IMAGE_SUFFIXES, photo_header, read_mask
 from engine.captures.validate import BadView, Draft, examples, inside
 from sa3d_blender.protocol.errors import CaptureError
 
-__all__ = ["FOLDER", "masked", "named_mask"]
+__all__ = ["FOLDER", "are_silhouettes", "masked", "named_mask"]
 
 FOLDER = "masks"
+BLACK_BORDER = 0.95  # of a photo's border pixels: what stands free of it is one thing before nothing
 _SAMPLE = 5  # masks whose pixels are looked at before a folder of them is believed
 
 
@@ -75,7 +77,25 @@ def masked(root: Path, drafts: Sequence[Draft]) -> tuple[list[Draft], list[str]]
                 raise BadView(f"{path.name} holds more than black and white")
     except BadView as reason:
         return list(drafts), [f"The folder masks is not used: {reason}."]
-    return result, ["The folder masks is used: what it shows black is taken for no part of the scene."]
+    return result, []
+
+
+def are_silhouettes(views: Sequence[View]) -> bool:
+    """Whether the views' masks cut out one thing that stands free of the photos' borders, as on a turntable.
+
+    Two kinds of masks are about: those of an object, outside of which nothing is to be there, and those that leave out
+    what is in the way (a passer-by, the photographer's shadow), where the photo says nothing. In the first kind nearly
+    all of a photo's border is black. Every view has to have a mask; some are looked at. Raises CaptureError where one
+    of them can't be read.
+    """
+    if not views or any(view.mask_path is None for view in views):
+        return False
+    shares = []
+    for i in {round(i) for i in np.linspace(0, len(views) - 1, min(_SAMPLE, len(views)))}:
+        mask = read_mask(views[i])
+        border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+        shares.append(float((border < 0.5).mean()))
+    return float(np.median(shares)) >= BLACK_BORDER
 
 
 def _beside(there: dict[str, Path], draft: Draft) -> Path | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from engine.captures.capture import Camera
 from engine.fields.base import RadianceField
@@ -39,11 +39,15 @@ def spread_numbers(count: int, most: int) -> list[int]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out views: names, cameras at the images' sizes, images float [H, W, 3 or 4] with alpha premultiplied."""
+    """Held-out views: names, cameras at the images' sizes, images float [H, W, 3 or 4] with alpha premultiplied.
+
+    ``counted`` bool [H, W] are the pixels of each that say something of the scene; None for all of them, or of all.
+    """
 
     names: Sequence[str] = ()
     cameras: Sequence[Camera] = ()
     images: Sequence[np.ndarray] = field(default=(), repr=False)
+    counted: Sequence[Bool[np.ndarray, "h w"] | None] | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -52,7 +56,15 @@ class HeldOut:
         """At most that many of the views, spread evenly."""
         picks = spread_numbers(len(self), most)
         names, cameras, images = self.names, self.cameras, self.images
-        return HeldOut([names[i] for i in picks], [cameras[i] for i in picks], [images[i] for i in picks])
+        counted = None if self.counted is None else [self.counted[i] for i in picks]
+        return HeldOut([names[i] for i in picks], [cameras[i] for i in picks], [images[i] for i in picks], counted)
+
+    def pixels_of(self, view: int) -> Int[np.ndarray, " p"]:
+        """The numbers, row by row, of the pixels that count; all where none does."""
+        camera = self.cameras[view]
+        counted = None if self.counted is None else self.counted[view]
+        every = np.arange(camera.width * camera.height)
+        return every if counted is None or not counted.any() else every[counted.ravel()]
 
 
 class Watcher:
@@ -68,8 +80,9 @@ class Watcher:
         random = np.random.default_rng(seed)
         each = max(1, WATCHED_PIXELS // len(heldout))
         self._views = []
-        for camera, image in zip(heldout.cameras, heldout.images, strict=True):
-            pixels = random.integers(camera.width * camera.height, size=each)
+        for number, (camera, image) in enumerate(zip(heldout.cameras, heldout.images, strict=True)):
+            there = heldout.pixels_of(number)
+            pixels = there[random.integers(len(there), size=each)]
             truth = on_white(image).reshape(-1, 3)[pixels]
             self._views.append((*camera_rays(camera, device, pixels), torch.from_numpy(truth).float().to(device)))
 
@@ -100,11 +113,12 @@ class Watcher:
 def heldout_psnr_db(
     model: RadianceField, grid: OccupancyGrid, sampling: Sampling, heldout: HeldOut, job: Job
 ) -> dict[str, float]:
-    """PSNR in dB of whole held-out views, by name; photos with alpha are compared over white."""
+    """PSNR in dB of held-out views, of all pixels that count, by name; photos with alpha are compared over white."""
     found: dict[str, float] = {}
     with job.stage("Rendering held-out views", len(heldout)) as stage:
-        for name, camera, image in zip(heldout.names, heldout.cameras, heldout.images, strict=True):
+        for number, (name, camera) in enumerate(zip(heldout.names, heldout.cameras, strict=True)):
             rgb = render_view(model, grid, camera, sampling, check=job.check).rgb
-            found[name] = psnr_db(float(np.mean((rgb - on_white(image)) ** 2)))
+            errors = (rgb - on_white(heldout.images[number])) ** 2
+            found[name] = psnr_db(float(np.mean(errors.reshape(-1, 3)[heldout.pixels_of(number)])))
             stage.advance(1, f"{name} {found[name]:.1f} dB")
     return found

@@ -45,6 +45,7 @@ class PixelPool:
         images: float [H, W, 3 or 4] in [0, 1]; with alpha premultiplied.
         device: where batches go.
         focus: per view bool [H, W], or None: pixels drawn from `FOCUSED` of the time.
+        counted: per view bool [H, W], or None for all: pixels that are drawn at all.
 
     Raises:
         FieldError: an image holds pixels that are not a number.
@@ -56,6 +57,7 @@ class PixelPool:
         images: Sequence[np.ndarray],
         device: torch.device,
         focus: Sequence[Bool[np.ndarray, "h w"]] | None = None,
+        counted: Sequence[Bool[np.ndarray, "h w"] | None] | None = None,
     ) -> None:
         self.device = device
         lenses: dict[tuple[object, ...], int] = {}
@@ -85,6 +87,11 @@ class PixelPool:
         self.lens_start = torch.tensor([lens_offsets[i] for i in view_lens], device=device)
         # pixels that no ray of the lens meets show nothing of the scene
         seen = None if all(map(rays_distort_well, cameras)) else [seen_pixels(camera) for camera in cameras]
+        if counted is not None:  # nor do pixels that a mask leaves out
+            seen = seen or [np.ones((camera.height, camera.width), bool) for camera in cameras]
+            seen = [there if wanted is None else there & wanted for there, wanted in zip(seen, counted, strict=True)]
+            if not any(there.any() for there in seen):
+                raise FieldError("The masks leave nothing of the photos.", "Check that they aren't inverted.")
         if seen is not None and focus is not None:
             focus = [wanted & there for wanted, there in zip(focus, seen, strict=True)]
         self.seen, self.focus = _numbers(seen, device), _numbers(focus, device)

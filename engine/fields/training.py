@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from scipy.ndimage import maximum_filter
 
 from engine.captures.bounds import SceneBox
@@ -76,6 +77,7 @@ def train_field(
     heldout: HeldOut | None = None,
     keeper: Keeper | None = None,
     names: Sequence[str] = (),
+    counted: Sequence[Bool[np.ndarray, "h w"] | None] | None = None,
 ) -> TrainedField:
     """Trains a field on photos; deterministic under ``seed`` on a CPU.
 
@@ -87,6 +89,7 @@ def train_field(
         heldout: views to be watched, so that training can stop when they get no better.
         keeper: where the training is kept, and taken up again.
         names: of the training views, for messages.
+        counted: the pixels of each photo that say something of the scene (None: all of them).
 
     Raises:
         FieldError: the loss stopped being a number, again and again.
@@ -95,7 +98,7 @@ def train_field(
     hull = _hull(cameras, images, box, job)
     box = hull.box if hull is not None else box
     as_given, settings = settings, settings.of_scene(bounded=box.kind == "object")
-    pool = PixelPool(cameras, images, device, None if hull is None else _silhouettes(images))
+    pool = PixelPool(cameras, images, device, None if hull is None else _silhouettes(images), counted)
     torch.manual_seed(seed)
     with job.stage("Trying the pace"):
         inhabited = None if hull is None else torch.from_numpy(hull.inhabited)

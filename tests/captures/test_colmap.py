@@ -206,7 +206,7 @@ def test_a_folder_of_black_and_white_masks_is_used(tmp_path):
     write_masks(write_colmap(tmp_path))
     capture = load_capture(tmp_path)
     assert capture.views[2].mask_path == tmp_path / "masks/2.png"
-    assert "masks is used" in capture.warnings[-1]
+    assert "masks cut out one thing" in capture.warnings[-1]
 
 
 @pytest.mark.parametrize("case", ["instances", "objects.json", "one missing", "of another size", "link out"])

@@ -85,7 +85,7 @@ def test_a_frame_s_mask_goes_with_its_view(tmp_path):
     change_frames(tmp_path, lambda f: f.update(mask_path=f["file_path"].replace("images", "masks")), slice(1, None))
     capture = load_capture(tmp_path)
     assert [view.mask_path and view.mask_path.name for view in capture.views] == [None, "1.png", "2.png", "3.png"]
-    assert capture.warnings == ()
+    assert capture.warnings == ("3 of 4 photos have a mask: what is black in it isn't trained on.",)
 
 
 @pytest.mark.parametrize(("case", "word"), [("missing", "missing"), ("size", "4 x 4"), ("damaged", "of no use")])
