@@ -81,6 +81,9 @@ def train(
         str | None,
         typer.Option(help="Region of interest, X,Y,Z:X,Y,Z: its lowest and highest corner in the capture's world."),
     ] = None,
+    masks: Annotated[
+        str, typer.Option(help="What is black in the photos' masks: object (nothing is there), ignore, none, auto.")
+    ] = "auto",
     again: Annotated[bool, typer.Option("--again", help="Train even if there is a field.")] = False,
     source: Annotated[
         Path | None,
@@ -95,11 +98,12 @@ def train(
     """Trains a radiance field on a capture, or imports one that another program trained."""
     from engine import api
     from engine.captures.load import load_capture
+    from engine.captures.scene_masks import with_masks
 
     corners = None if box is None else parse_corners(box)
 
     def work(job: Job) -> dict[str, Any]:
-        found = load_capture(capture)
+        found = with_masks(load_capture(capture), masks)
         for warning in found.warnings:
             job.log(f"Warning: {warning}")
         options = api.Options(cache_root(cache), device, seed)

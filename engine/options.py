@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.fields.settings import Corner
 from engine.lifting.operators import OperatorBudget
 from engine.lifting.settings import LiftingSettings
 from engine.meshing.from_field import SurfaceSettings
@@ -42,7 +43,8 @@ class MeshOptions:
 class SegmentOptions:
     """How an object is segmented; see `LiftingSettings` for the paper's knobs.
 
-    ``texture`` of the mesh; by default what the field's quality has (`TEXTURES`).
+    ``texture`` of the mesh; by default what the field's quality has (`TEXTURES`). ``region``: the box of interest of a
+    field that has to be trained first, as for `train`.
     """
 
     quality: str = "draft"
@@ -53,3 +55,4 @@ class SegmentOptions:
     field_folder: Path | None = None
     texture: TextureSettings | None = None
     mesh: MeshOptions = field(default_factory=MeshOptions)
+    region: tuple[Corner, Corner] | None = None

@@ -76,6 +76,11 @@ class Body:
         found: tuple[float, float, float, float] | None = self._take(name, None, _as_box, "[x0, y0, x1, y1]")
         return found
 
+    def corners(self, name: str) -> tuple[tuple[float, float, float], tuple[float, float, float]] | None:
+        """A box [[x, y, z], [x, y, z]] in the capture's world, its lowest and its highest corner."""
+        found: Any = self._take(name, None, _as_corners, "[[x, y, z], [x, y, z]], each number of the first the smaller")
+        return None if found is None else (found[0], found[1])
+
     def paths(self, name: str) -> list[Path]:
         """A list of paths as of ``path``."""
 
@@ -157,3 +162,14 @@ def _as_box(value: Any) -> tuple[float, ...] | None:
         return None
     found = [_within(number, -1e7, 1e7) for number in value]
     return None if None in found else tuple(float(number) for number in found)
+
+
+def _as_corners(value: Any) -> list[tuple[float, ...]] | None:
+    if not isinstance(value, list) or len(value) != 2:
+        return None
+    if not all(isinstance(corner, list) and len(corner) == 3 for corner in value):
+        return None
+    found = [tuple(_within(number, -1e7, 1e7) for number in corner) for corner in value]
+    if any(number is None for corner in found for number in corner):
+        return None
+    return found if all(low < high for low, high in zip(*found, strict=True)) else None

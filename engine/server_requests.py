@@ -147,21 +147,22 @@ class _Requests:
     def train(self, request: Request, job: ServedJob) -> Answer:
         from engine import api
         from engine.captures.load import load_capture
+        from engine.captures.scene_masks import with_masks
 
         body = Body(request)
         path, out = body.path("capture"), body.path("out", None)
         quality, kind, again = body.text("quality", "draft"), body.text("field", "tensorf"), body.flag("again")
-        refine_poses = body.flag("refine_poses")
+        refine_poses, region, masks = body.flag("refine_poses"), body.corners("region"), body.text("masks", "auto")
         source, background = body.path("from", None), body.text("background", "white")
         options = self._options(body)
         body.done()
-        capture = load_capture(path)
+        capture = with_masks(load_capture(path), masks)
         for warning in capture.warnings:
             job.log(f"Warning: {warning}")
         if source is not None:
             trained = api.import_field(capture, source, options, job, out, again, background)
         else:
-            trained = api.train(capture, quality, options, job, out, kind, again, refine_poses)
+            trained = api.train(capture, quality, options, job, out, kind, again, refine_poses, region)
         return Answer(
             {
                 "field": trained.folder.absolute(),
@@ -371,6 +372,7 @@ def _segment_options(body: Body) -> SegmentOptions:
         lifting,
         field_folder=body.path("field", None),
         mesh=MeshOptions(open=body.flag("open"), texture_px=body.whole("texture_px", None, 0, 8192)),
+        region=body.corners("region"),
     )
 
 

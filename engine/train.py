@@ -15,12 +15,14 @@ from engine.cache import Cache, remove_leftovers, storage_errors
 from engine.captures.bounds import scene_box
 from engine.captures.capture import Camera, Capture, View
 from engine.captures.images import photo_key
+from engine.captures.scene_masks import used_masks, with_masks
 from engine.devices import describe, pick_device
 from engine.fields.checkpoint import (
     MEANING,
     TENSORS,
     has_field,
     load_field,
+    masks_of,
     refuse_another_captures,
     save_field,
     write_meaning,
@@ -212,7 +214,7 @@ def _train(
     trained = train_field(
         cameras, images, box, settings, device, job, options.seed, kind, heldout, keeper, names, counted
     )
-    trained = replace(trained, quality=quality)
+    trained = replace(trained, quality=quality, masks=used_masks(capture))
     keep(trained)
     found = heldout_psnr_db(trained.model, trained.grid, settings.rendering, heldout, job)
     trained = replace(trained, heldout_psnr_db=found)
@@ -247,13 +249,18 @@ def with_poses(capture: Capture, poses: Mapping[str, np.ndarray]) -> Capture:
 
 
 def open_workspace(capture: Capture, options: Options, request: SegmentOptions, job: Job) -> tuple[Workspace, Trained]:
-    """A capture with its field, trained first if there is none."""
+    """A capture with its field, trained first if there is none. With a field that is named, the capture's masks are
+    taken for what they were taken for when it was trained."""
     if request.field_folder is not None:
+        capture = with_masks(capture, masks_of(request.field_folder))
         key = Cache(options.cache).capture_key(capture)
         loaded = load_field(request.field_folder, pick_device(options.device), key)
         trained = Trained(loaded, request.field_folder, _content_key(request.field_folder), True)
     else:
-        trained = train(capture, request.quality, options, job)
+        cache = Cache(options.cache)
+        place = cache.root / "fields" / field_name(cache.capture_key(capture), request.quality, options.seed)
+        box = None if has_field(place) else request.region
+        trained = train(capture, request.quality, options, job, box=box)
     cache = Cache(options.cache)
     key = cache.capture_key(capture)
     return Workspace(

@@ -23,6 +23,7 @@ SPACING = 0.08  # of the photo's width, between the points of a stroke
 MOST_OF_A_STROKE = 6
 
 Said = tuple[Any, ...]
+Region = tuple[np.ndarray, np.ndarray]  # lowest and highest corner [3] in the capture's world
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,9 @@ class Ask:
     on_result: bool = False
 
 
-def train_ask(source: str, quality: str) -> Ask:
-    """Learn a capture."""
-    return Ask("train", {"capture": source, "quality": quality})
+def train_ask(source: str, quality: str, region: Region | None = None) -> Ask:
+    """Learn a capture; ``region`` is the box of interest where the user has moved it."""
+    return Ask("train", {"capture": source, "quality": quality, **_region(region)})
 
 
 def mesh_ask(lam: float) -> Ask:
@@ -48,11 +49,18 @@ def mesh_ask(lam: float) -> Ask:
     return Ask("mesh", {"lambda": lam}, on_result=True)
 
 
-def segment_asks(source: str, quality: str, prompted: Any, camera: Any) -> tuple[Ask, ...]:
-    """Everything that was said about an object; ``camera`` is where words are looked for when nothing was clicked."""
+def _region(region: Region | None) -> dict[str, Any]:
+    return {} if region is None else {"region": [corner.tolist() for corner in region]}
+
+
+def segment_asks(
+    source: str, quality: str, prompted: Any, camera: Any, region: Region | None = None
+) -> tuple[Ask, ...]:
+    """Everything that was said about an object; ``camera`` is where words are looked for when nothing was clicked,
+    ``region`` as for `train_ask`, where the capture has to be learned first."""
     view = prompted_view(prompted) or camera
     body, arrays = prompt_request(prompted, view)
-    body |= {"capture": source, "quality": quality}
+    body |= {"capture": source, "quality": quality, **_region(region)}
     says, told = [f"Prompted view: {body['view']}."], [_said(one) for _, one in prompts_in(prompted, view)]
     words = prompted.words.strip()
     if words:

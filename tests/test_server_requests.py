@@ -22,6 +22,7 @@ from engine.fields.settings import PRESETS
 from engine.server import Server
 from engine.server_requests import request_kinds
 from sa3d_blender.client.session import Callbacks, Session
+from sa3d_blender.protocol.errors import FieldError
 from sa3d_blender.protocol.framing import Buffer
 from sa3d_blender.protocol.messages import Result
 from tests.helpers.patience import patience
@@ -234,6 +235,11 @@ def test_a_painted_mask_and_a_scribble_come_as_arrays(ask, refused, tiny_capture
         ("open_capture", {"path": "/tmp", "pathh": 1}, "protocol", "'pathh'"),
         ("train", {"capture": "CAPTURE", "quality": "perfect"}, "field", "perfect"),
         ("train", {"capture": "CAPTURE", "device": "abacus"}, "environment", "abacus"),
+        ("train", {"capture": "CAPTURE", "region": [[0, 0, 0], [1, 0, 1]]}, "protocol", "region"),
+        ("train", {"capture": "CAPTURE", "region": [[0, 0, 0], [1, 1, "x"]]}, "protocol", "region"),
+        ("train", {"capture": "CAPTURE", "region": [0, 0, 0, 1, 1, 1]}, "protocol", "region"),
+        ("train", {"capture": "CAPTURE", "masks": "some"}, "capture", "some"),
+        ("train", {"capture": "CAPTURE", "masks": "object"}, "capture", "no masks"),
         ("prompt", {"capture": "CAPTURE", "view": "004"}, "prompt", "no prompt"),
         ("prompt", {"capture": "CAPTURE", "view": "nope", "points": [[1, 1, 1]]}, "prompt", "no view"),
         ("prompt", {"capture": "CAPTURE", "view": "004", "points": [[1, 1, 2]]}, "protocol", "points"),
@@ -282,6 +288,24 @@ def test_training_is_cancelled_within_a_second_and_short_requests_go_on_meanwhil
     assert session.wait(handle).cancelled
     assert time.monotonic() - started < patience(1)
     assert any("Training a draft field" in line for line in lines)
+
+
+def test_a_region_of_interest_reaches_the_training(refused, tiny_capture: TinyCapture, monkeypatch: pytest.MonkeyPatch):
+    from engine import api, train
+
+    boxes = []
+
+    def recorded(capture, quality, options, job, out=None, kind="tensorf", again=False, refine_poses=False, box=None):
+        boxes.append(box)
+        raise FieldError("It is enough.", "Go home.")
+
+    monkeypatch.setattr(api, "train", recorded)
+    monkeypatch.setattr(train, "train", recorded)
+    request = {"capture": str(tiny_capture.folder), "region": [[-1, -1, 0], [1, 1, 0.5]]}
+    assert refused("train", request).what == "It is enough."
+    clicked = request | {"view": "004", "points": [[30, 30, 1]]}
+    assert refused("segment", clicked).what == "It is enough."
+    assert boxes == [((-1.0, -1.0, 0.0), (1.0, 1.0, 0.5))] * 2
 
 
 def test_from_a_click_to_a_mesh_that_grows_is_corrected_and_put_back(

@@ -13,14 +13,15 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from engine.captures.capture import View
+from engine.captures.capture import Capture, View
 from engine.captures.images import IMAGE_SUFFIXES, photo_header, read_mask
 from engine.captures.validate import BadView, Draft, examples, inside
 from sa3d_blender.protocol.errors import CaptureError
 
-__all__ = ["FOLDER", "are_silhouettes", "masked", "named_mask"]
+__all__ = ["FOLDER", "MODES", "are_silhouettes", "masked", "named_mask", "told_masks", "used_masks", "with_masks"]
 
 FOLDER = "masks"
+MODES = ("auto", "object", "ignore", "none")  # what masks are taken for; auto: what they look like
 BLACK_BORDER = 0.95  # of a photo's border pixels: what stands free of it is one thing before nothing
 _SAMPLE = 5  # masks whose pixels are looked at before a folder of them is believed
 
@@ -96,6 +97,54 @@ def are_silhouettes(views: Sequence[View]) -> bool:
         border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
         shares.append(float((border < 0.5).mean()))
     return float(np.median(shares)) >= BLACK_BORDER
+
+
+def with_masks(capture: Capture, mode: str) -> Capture:
+    """The capture with its masks taken for what the user says, instead of what they look like.
+
+    ``object``: where they are black, nothing is. ``ignore``: what is black there isn't trained on. ``none``: they are
+    not used. ``auto``: as the capture was read.
+
+    Raises:
+        CaptureError: there is no such mode, or not every photo has the mask that ``object`` needs.
+    """
+    if mode not in MODES:
+        raise CaptureError(f"Masks can't be taken for '{mode}'.", f"Choose one of: {', '.join(MODES)}.")
+    if mode == "auto" or (mode == "none" and used_masks(capture) == "none"):
+        return capture
+    without = [view.name for view in capture.views if view.mask_path is None]
+    if len(without) == len(capture.views):
+        raise CaptureError("The capture has no masks.", "Put them into a folder masks beside that of the photos.")
+    if mode == "object" and without:
+        raise CaptureError(
+            f"{len(without)} of {len(capture.views)} photos have no mask: {examples(without)}.",
+            "Give every photo a mask, or take them for what isn't trained on (ignore).",
+        )
+    views = tuple(
+        replace(view, silhouette=mode == "object", mask_path=None if mode == "none" else view.mask_path)
+        for view in capture.views
+    )
+    own_alpha = not any(view.opaque for view in capture.views)  # else the reader has said so of all of them
+    warnings = tuple(line for line in capture.warnings if line != told_masks(capture.views))
+    told = told_masks(views) or "The photos' masks are not used."
+    return replace(capture, views=views, has_alpha=own_alpha or mode == "object", warnings=(*warnings, told))
+
+
+def used_masks(capture: Capture) -> str:
+    """What a capture's masks are taken for: "object", "ignore", or "none" where it has none."""
+    if any(view.silhouette for view in capture.views):
+        return "object"
+    return "none" if all(view.mask_path is None for view in capture.views) else "ignore"
+
+
+def told_masks(views: Sequence[View]) -> str | None:
+    """One sentence on what the views' masks are taken for; None where there are none."""
+    count = sum(view.mask_path is not None for view in views)
+    if not count:
+        return None
+    if any(view.silhouette for view in views):
+        return "The photos' masks cut out one thing: where they are black, nothing is taken to be."
+    return f"{count} of {len(views)} photos have a mask: what is black in it isn't trained on."
 
 
 def _beside(there: dict[str, Path], draft: Draft) -> Path | None:

@@ -297,16 +297,11 @@ def assemble(
         told.append(f"Only {with_alpha} of {len(drafts)} photos carry opacity, so it is ignored.")
     has_alpha = with_alpha == len(drafts) and photos_see_through(views)
     views = views if has_alpha else tuple(replace(view, opaque=True) for view in views)
-    with_mask = sum(view.mask_path is not None for view in views)
-    if with_mask:
-        from engine.captures.scene_masks import are_silhouettes  # which needs this file's drafts
+    if any(view.mask_path is not None for view in views):
+        from engine.captures.scene_masks import are_silhouettes, told_masks  # which needs this file's drafts
 
         silhouettes = are_silhouettes(views)
         has_alpha = has_alpha or silhouettes
         views = tuple(replace(view, silhouette=silhouettes) for view in views)
-        told.append(
-            "The photos' masks cut out one thing: where they are black, nothing is taken to be."
-            if silhouettes
-            else f"{with_mask} of {len(views)} photos have a mask: what is black in it isn't trained on."
-        )
+        told.append(told_masks(views) or "")
     return Capture(root, format, views, tuple(told), has_alpha, dict(extra or {}))

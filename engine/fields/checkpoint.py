@@ -53,6 +53,7 @@ def write_meaning(trained: TrainedField, folder: Path, capture_key: str) -> None
         "history": [asdict(point) for point in trained.history],
         "left_out": trained.left_out,
         "poses": {name: pose.tolist() for name, pose in trained.poses.items()},
+        "masks": trained.masks,
     }
     write_json(folder / MEANING, meaning)
 
@@ -60,6 +61,15 @@ def write_meaning(trained: TrainedField, folder: Path, capture_key: str) -> None
 def has_field(folder: Path) -> bool:
     """Whether a folder holds a whole field."""
     return (folder / MEANING).is_file() and (folder / TENSORS).is_file()
+
+
+def masks_of(folder: Path) -> str:
+    """What the photos' masks were taken for when the field in a folder was trained; "auto" where it doesn't say."""
+    try:
+        found = json.loads((folder / MEANING).read_text(encoding="utf-8")).get("masks")
+    except (OSError, ValueError, AttributeError):
+        return "auto"  # load_field says what is wrong with it
+    return found if isinstance(found, str) else "auto"
 
 
 def refuse_another_captures(folder: Path, capture_key: str) -> None:
@@ -101,6 +111,7 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         box = SceneBox(aabb=np.array(meaning["box"]["aabb"]), kind=meaning["box"]["kind"])
         left_out = tuple(meaning["left_out"])
         poses = {name: np.array(pose, np.float64) for name, pose in meaning["poses"].items()}
+        masks = meaning.get("masks")  # older fields don't say
         heldout, history = meaning["heldout_psnr_db"], tuple(CurvePoint(**p) for p in meaning["history"])
     except (
         OSError,
@@ -116,4 +127,4 @@ def load_field(folder: Path, device: torch.device, capture_key: str | None = Non
         ) from error
     model = model.to(device).eval()
     grid = build_grid(model, training.occupancy_side)
-    return TrainedField(model, grid, box, training, meaning["quality"], heldout, history, left_out, poses)
+    return TrainedField(model, grid, box, training, meaning["quality"], heldout, history, left_out, poses, masks)

@@ -45,7 +45,8 @@ class TrainedField:
 
     ``box`` is the region that it models, ``heldout_psnr_db`` maps the names of held-out views to PSNR, ``history`` is
     the training's curve, ``left_out`` names photos that didn't fit the others, and ``poses`` holds corrected ones
-    (world_from_camera [4, 4]) by the names of their views, where they were learned.
+    (world_from_camera [4, 4]) by the names of their views, where they were learned. ``masks`` is what the photos' masks
+    were taken for: "object", "ignore", or "none"; None where the field doesn't say.
     """
 
     model: TrainableField
@@ -57,6 +58,7 @@ class TrainedField:
     history: tuple[CurvePoint, ...] = ()
     left_out: tuple[str, ...] = ()
     poses: dict[str, np.ndarray] = field(default_factory=dict)
+    masks: str | None = None
 
     @property
     def mean_heldout_psnr_db(self) -> float:

@@ -8,6 +8,7 @@ import bpy
 
 from .. import jobs
 from ..asks import Ask, new_prompts, refine_asks, segment_asks, train_ask
+from ..scene.capture import moved_region
 from ..scene.delivery import object_by_uid
 from ..scene.prompt_store import active_object
 from ..scene.views import active_capture, cameras_of
@@ -64,9 +65,13 @@ def make_job(kind: str, context: Any, capture: Any, prompted: Any = None) -> job
     result, lam = "", None
     asks: tuple[Ask, ...]
     if kind == "train":
-        title, asks = f"Train {capture.name.removeprefix('Capture: ')}", (train_ask(source, quality),)
+        title, asks = (
+            f"Train {capture.name.removeprefix('Capture: ')}",
+            (train_ask(source, quality, moved_region(capture)),),
+        )
     elif kind == "segment":
-        title, asks = f"Segment {name}", segment_asks(source, quality, prompted, _camera(context, capture))
+        title = f"Segment {name}"
+        asks = segment_asks(source, quality, prompted, _camera(context, capture), moved_region(capture))
     else:
         title, result = f"Refine {name}", prompted.result
         there = jobs.corrections_of(result)

@@ -17,10 +17,12 @@ from .meshes import COLOUR_ATTRIBUTE
 from .names import fitting
 from .views import mark_capture
 
-__all__ = ["REGION", "SPARSE_POINTS", "add_points", "add_region", "build_capture", "region_of"]
+__all__ = ["REGION", "SPARSE_POINTS", "add_points", "add_region", "build_capture", "moved_region", "region_of"]
 
 REGION = "Region of Interest"
 SPARSE_POINTS = "Sparse Points"
+_SUGGESTED = "sa3d_suggested"  # the six numbers of the box that the engine suggests
+_MOVED = 1e-3  # of the box's longest side; less is Blender's rounding
 
 
 def build_capture(context: Any, description: CaptureDescription | dict[str, Any]) -> Any:
@@ -100,6 +102,7 @@ def add_region(low: tuple[float, ...], high: tuple[float, ...], collection: Any)
     box.scale = ((corners[1] - corners[0]) / 2).tolist()
     box.lock_rotation = (True, True, True)
     box["sa3d_region"] = True
+    box[_SUGGESTED] = corners.ravel().tolist()
     collection.objects.link(box)
     return box
 
@@ -113,3 +116,18 @@ def region_of(capture: Any) -> tuple[np.ndarray, np.ndarray] | None:
     matrix = np.array(box.matrix_world)
     corners = unit * box.empty_display_size @ matrix[:3, :3].T + matrix[:3, 3]
     return corners.min(axis=0), corners.max(axis=0)
+
+
+def moved_region(capture: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """The region of interest [3], [3] as ``region_of``, where the user has moved or scaled it; None where it is the
+    engine's suggestion, gone, or flat."""
+    found = region_of(capture)
+    box = next((item for item in capture.all_objects if "sa3d_region" in item), None)
+    if found is None or box is None or _SUGGESTED not in box:
+        return None
+    low, high = found
+    if not (low < high).all():
+        return None
+    suggested = np.array(list(box[_SUGGESTED]), np.float64)
+    moved = np.abs(np.concatenate([low, high]) - suggested).max()
+    return found if moved > _MOVED * float((high - low).max()) else None

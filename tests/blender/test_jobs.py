@@ -124,6 +124,33 @@ seen["other quality"] = asked[-1].body.get("beside")
     assert seen["stale"] == ["done", None, True] and seen["other quality"] is None
 
 
+def test_a_region_of_interest_that_was_moved_is_sent(jobs):
+    seen = jobs(
+        """
+from bl_ext.user_default.sa3d.sa3d_blender.scene.capture import add_region
+for item in [item for item in capture.all_objects if "sa3d_region" in item]:
+    bpy.data.objects.remove(item)
+region = add_region((-1, -1, 0), (1, 1, 0.5), capture)
+bpy.context.view_layer.update()
+bpy.ops.sa3d.train()
+finish()
+seen["suggested"] = asked[-1].body.get("region")
+region.scale = (0.5, 0.5, 0.25)
+bpy.context.view_layer.update()
+bpy.ops.sa3d.train()
+finish()
+seen["moved"] = asked[-1].body.get("region")
+bpy.ops.sa3d.add_click(place=(0.5, 0.5))
+bpy.ops.sa3d.segment()
+finish()
+seen["segment"] = [one.body.get("region") for one in asked if one.kind == "segment"]
+""",
+    )
+    assert seen["suggested"] is None
+    assert seen["moved"] == [pytest.approx([-0.5, -0.5, 0]), pytest.approx([0.5, 0.5, 0.5])]
+    assert seen["segment"] == [seen["moved"]]
+
+
 def test_what_waits_starts_when_the_engine_is_free_and_can_be_cancelled(jobs):
     seen = jobs(
         """

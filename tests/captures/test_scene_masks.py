@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from small_captures import HEIGHT, WIDTH, write_transforms
+from small_captures import HEIGHT, WIDTH, says_what_and_cure, write_transforms
 
 from engine.cache import Cache
 from engine.captures.images import read_mask, read_rgb, working_key
 from engine.captures.load import load_capture
+from engine.captures.scene_masks import used_masks, with_masks
 from engine.fields.heldout import HeldOut
 from engine.fields.pixels import PixelPool
 from engine.workspace import counted_pixels, working_photo
-from sa3d_blender.protocol.errors import FieldError
+from sa3d_blender.protocol.errors import CaptureError, FieldError
 
 
 def write_masks(folder, cut_out: bool) -> None:
@@ -76,3 +79,39 @@ def test_a_field_and_what_segmenters_remember_belong_to_the_masks_too(tmp_path):
     mask = masked.views[3].mask_path
     Image.fromarray(255 - np.asarray(Image.open(mask))).save(mask)
     assert cache.capture_key(masked) != before
+
+
+@pytest.mark.parametrize("cut_out", [True, False])
+def test_the_user_says_what_masks_are_taken_for(tmp_path, cut_out):
+    write_transforms(tmp_path / "capture")
+    plain = load_capture(tmp_path / "capture")
+    write_masks(tmp_path / "capture", cut_out)
+    read = load_capture(tmp_path / "capture")
+    assert used_masks(read) == ("object" if cut_out else "ignore")
+    keys = {}
+    cache = Cache(tmp_path / "cache")
+    for mode, said in (("object", "cut out one"), ("ignore", "trained on"), ("none", "not used")):
+        found = with_masks(read, mode)
+        assert used_masks(found) == mode and found.has_alpha == (mode == "object")
+        assert [said in line for line in found.warnings if "mask" in line] == [True]
+        assert read_rgb(found.views[0]).shape[-1] == (4 if mode == "object" else 3)
+        assert (counted_pixels(found.views[0], 640) is None) == (mode != "ignore")
+        keys[mode] = cache.capture_key(found)
+    assert len(set(keys.values())) == 3 and keys["none"] == cache.capture_key(plain)
+    assert with_masks(read, "auto") is read
+
+
+def test_masks_that_are_not_there_cannot_be_used(tmp_path):
+    write_transforms(tmp_path)
+    capture = load_capture(tmp_path)
+    assert with_masks(capture, "none") is capture and used_masks(capture) == "none"
+    for mode, word in (("object", "no masks"), ("ignore", "no masks"), ("perhaps", "perhaps")):
+        with pytest.raises(CaptureError) as caught:
+            with_masks(capture, mode)
+        says_what_and_cure(caught.value, word)
+    write_masks(tmp_path, cut_out=True)
+    read = load_capture(tmp_path)
+    partly = replace(read, views=(replace(read.views[0], mask_path=None, silhouette=False), *read.views[1:]))
+    with pytest.raises(CaptureError) as caught:
+        with_masks(partly, "object")
+    says_what_and_cure(caught.value, "1 of")
