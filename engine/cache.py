@@ -208,6 +208,9 @@ class Cache:
             # The scene's box, and with it the field, depends on it.
             if view.near_far is not None:
                 digest.update(np.array(view.near_far, np.float64).tobytes())
+        if capture.points is not None:  # likewise
+            digest.update(np.asarray(capture.points.xyz, np.float64).tobytes())
+            digest.update(np.asarray(capture.points.count, np.int32).tobytes())
         if fresh != memo:
             write_json(memo_path, fresh)
         return digest.hexdigest()[:32]

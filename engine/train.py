@@ -198,7 +198,9 @@ def _train(
     others = [others[i] for i in spread_numbers(len(others), MOST_HELD_OUT)]
     box = scene_box(capture)
     if settings.box is not None:
-        box = replace(box, aabb=np.array(settings.box, np.float64))
+        box = replace(box, aabb=np.array(settings.box, np.float64), of_points=False)
+    elif box.of_points:
+        job.log("The region of interest is fitted to the capture's sparse points.")
     refuse_without_memory(needed_bytes([*training, *others], box, settings, kind), available_bytes(device))
     with job.stage("Reading photos", len(training) + len(others)) as stage:
         cameras, images = _photos(training, settings, stage)

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from engine.captures.capture import Capture
+from engine.captures.point_box import Layout, box_of_points
 from sa3d_blender.protocol.errors import CaptureError
 
 FORWARD_ANGLE = 35.0  # degrees: viewing directions all within this of their mean look at a front, not around something
@@ -24,11 +25,12 @@ class SceneBox:
     """A box in the capture's world, ``aabb`` float64 [2, 3], and what kind of capture it belongs to.
 
     ``object``: nothing exists outside the box (photos with alpha). ``inward``: cameras look at it from around.
-    ``forward``: cameras look at it from the front.
+    ``forward``: cameras look at it from the front. ``of_points``: sparse points made it, not the cameras alone.
     """
 
     aabb: np.ndarray
     kind: Literal["object", "inward", "forward"]
+    of_points: bool = False
 
 
 def attention_point(positions: np.ndarray, forwards: np.ndarray) -> np.ndarray:
@@ -64,7 +66,9 @@ def steady(positions: np.ndarray) -> np.ndarray:
 
 
 def scene_box(capture: Capture) -> SceneBox:
-    """The region of interest from the cameras alone.
+    """The region of interest from the cameras, and from the sparse points where the capture has enough of them.
+
+    From the cameras:
 
     * Photos with alpha of ``nerf_synthetic``: the known cube.
     * Viewing directions within ``FORWARD_ANGLE`` of their mean: the box around what the cameras see between the
@@ -74,6 +78,9 @@ def scene_box(capture: Capture) -> SceneBox:
       far beyond what the photos show around that point.
     * Where that point lies behind most cameras, they look outward from a room's middle: the box around the cameras,
       grown on every side by its longest side.
+
+    What photos with alpha show is left at that: nothing exists outside of its box. Any other box is fitted to the
+    points, see `box_of_points`.
 
     Raises:
         CaptureError: there are no views, or all look the same way from one line.
@@ -90,12 +97,14 @@ def scene_box(capture: Capture) -> SceneBox:
     if capture.has_alpha and capture.format == "nerf_synthetic":
         return SceneBox(np.array([[-SYNTHETIC_SIDE] * 3, [SYNTHETIC_SIDE] * 3]), "object")
     if length > 0.5 and float(np.percentile(angles, 97)) < FORWARD_ANGLE:
-        return _forward_box(capture, positions, kind="object" if capture.has_alpha else "forward")
+        box = _forward_box(capture, positions, kind="object" if capture.has_alpha else "forward")
+        return _fitted(box, capture, "front", positions, forwards)
     centre = attention_point(positions, forwards)
     if np.mean(((centre - positions) * forwards).sum(1) > 0) < 0.5:
         low, high = positions.min(0), positions.max(0)
         margin = float((high - low).max())
-        return SceneBox(np.stack([low - margin, high + margin]), "object" if capture.has_alpha else "inward")
+        box = SceneBox(np.stack([low - margin, high + margin]), "object" if capture.has_alpha else "inward")
+        return _fitted(box, capture, "outward", positions, forwards)
     distance = np.linalg.norm(positions - centre, axis=1)
     spans = [max(v.camera.width / v.camera.fl_x, v.camera.height / v.camera.fl_y) / 2 for v in capture.views]
     half = min(
@@ -105,7 +114,16 @@ def scene_box(capture: Capture) -> SceneBox:
     )
     if not np.isfinite(half) or half <= 0:
         raise CaptureError("The cameras all stand where they look at.", "Check the capture's poses.")
-    return SceneBox(np.stack([centre - half, centre + half]), "object" if capture.has_alpha else "inward")
+    box = SceneBox(np.stack([centre - half, centre + half]), "object" if capture.has_alpha else "inward")
+    return _fitted(box, capture, "around", positions, forwards)
+
+
+def _fitted(box: SceneBox, capture: Capture, layout: Layout, positions: np.ndarray, forwards: np.ndarray) -> SceneBox:
+    """The box fitted to the capture's points, or as it is."""
+    if capture.points is None or box.kind == "object":
+        return box
+    aabb = box_of_points(capture.points, box.aabb, layout, positions, forwards)
+    return box if aabb is None else SceneBox(aabb, box.kind, True)
 
 
 def _forward_box(capture: Capture, positions: np.ndarray, kind: Literal["object", "forward"]) -> SceneBox:
