@@ -93,7 +93,7 @@ def read_rgb(view: View, size: tuple[int, int] | None = None) -> np.ndarray:
     if view.opaque:
         pixels = pixels[..., :3]
     if view.silhouette:
-        alpha = read_mask(view, pixels.shape[1::-1])
+        alpha = read_mask(view, (pixels.shape[1], pixels.shape[0]))
         pixels = np.dstack([pixels[..., :3], alpha if pixels.shape[-1] == 3 else alpha * pixels[..., 3]])
     return pixels if size is None or size == pixels.shape[1::-1] else _resampled(pixels, size)
 

@@ -117,7 +117,7 @@ def _of_its_size(path: Path, draft: Draft) -> None:
 
 
 def _is_black_and_white(path: Path) -> bool:
-    """Whether the picture holds nothing but 0 and 255 (JPEG's noise of a few levels aside), and some of either."""
+    """Whether the picture holds nothing but 0 and 255 (JPEG's noise of a few levels aside), and some white."""
     try:
         with Image.open(path) as image:
             levels = np.asarray(image.convert("L"))
@@ -125,4 +125,4 @@ def _is_black_and_white(path: Path) -> bool:
         raise BadView(f"{path.name} is damaged") from error
     far = np.minimum(levels, 255 - levels)
     tolerance = 24 if path.suffix.lower() in (".jpg", ".jpeg") else 0
-    return bool((far <= tolerance).mean() > 0.98) and bool((levels > 127).any()) and bool((levels < 128).any())
+    return bool((far <= tolerance).mean() > 0.98) and bool((levels > 127).any())
