@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 MAX_PIXELS = 200_000_000
+LARGE = 4_000_000  # pixels from which on a photo is shrunk while it is bytes
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp"})
 
 # Pillow refuses above twice its own limit and warns above it: this makes its refusal ours.
@@ -78,7 +79,7 @@ def read_rgb(view: View, size: tuple[int, int] | None = None) -> np.ndarray:
                 "Load the capture again if its photos have changed.",
             )
         try:
-            pixels = _pixels(image, path)
+            pixels = _pixels(image if size is None else _roughly(image, size), path)
         except (
             OSError,
             SyntaxError,
@@ -92,9 +93,9 @@ def read_rgb(view: View, size: tuple[int, int] | None = None) -> np.ndarray:
     if view.opaque:
         pixels = pixels[..., :3]
     if view.silhouette:
-        alpha = read_mask(view)
+        alpha = read_mask(view, (pixels.shape[1], pixels.shape[0]))
         pixels = np.dstack([pixels[..., :3], alpha if pixels.shape[-1] == 3 else alpha * pixels[..., 3]])
-    return pixels if size is None or size == stored else _resampled(pixels, size)
+    return pixels if size is None or size == pixels.shape[1::-1] else _resampled(pixels, size)
 
 
 def read_mask(view: View, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -212,6 +213,24 @@ def _pixels(image: Image.Image, path: Path) -> np.ndarray:
         raise CaptureError(f"The photo {path.name} is stored as {mode}, which is not supported.", _SAVE_AS_PNG)
     converted = image.convert("RGBA" if _has_alpha(image) else "RGB")
     return np.asarray(converted).astype(np.float32) / np.float32(255.0)
+
+
+def _roughly(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A photo many times as large as ``size`` (width, height), shrunk to no less than twice that while it is bytes.
+
+    As floats, 50 megapixels take 0.6 GB and more. JPEG is decoded smaller right away (an eighth of the coefficients
+    make an eighth of the picture); what is left of the factor is averaged. Photos with opacity, and those of 16 bits,
+    stay as they are.
+    """
+    least = (2 * size[0], 2 * size[1])
+    if image.width * image.height < LARGE or min(least) < 2:
+        return image
+    if image.mode not in ("RGB", "L", "CMYK") or "transparency" in image.info:
+        return image
+    if image.width >= 2 * least[0] and image.height >= 2 * least[1]:
+        image.draft(image.mode, least)
+    factor = min(image.width // least[0], image.height // least[1])
+    return image.reduce(factor) if factor >= 2 else image
 
 
 def _resampled(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -6,6 +6,7 @@ with an objects.json beside it is a test capture's truth, instance numbers by pi
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -165,11 +166,11 @@ def _of_its_size(path: Path, draft: Draft) -> None:
 
 
 def _is_black_and_white(path: Path) -> bool:
-    """Whether the picture holds nothing but 0 and 255 (JPEG's noise of a few levels aside), and some of either."""
+    """Whether the picture holds nothing but 0 and 255 (JPEG's noise of a few levels aside), and some white."""
     try:
         with Image.open(path) as image:
             levels = np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError, struct.error, NotImplementedError) as error:
         raise BadView(f"{path.name} is damaged") from error
     far = np.minimum(levels, 255 - levels)
     tolerance = 24 if path.suffix.lower() in (".jpg", ".jpeg") else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 from small_captures import HEIGHT, WIDTH, bomb, says_what_and_cure, truncate, write_photo
 
+from engine.captures import images
 from engine.captures.capture import Camera, View
 from engine.captures.images import (
     MAX_PIXELS,
@@ -220,3 +222,36 @@ def test_a_photo_cut_at_any_byte_is_read_or_refused(tmp_path, suffix):
             says_what_and_cure(error, path.name)
             refused += 1
     assert refused > 5
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_huge_photo_is_shrunk_as_bytes_and_looks_the_same(tmp_path, suffix, mode):
+    if mode == "CMYK" and suffix == ".png":
+        pytest.skip("no such PNGs")
+    x, y = np.meshgrid(np.linspace(0, 1, 2400), np.linspace(0, 1, 1815))
+    picture = np.stack([x, y, 0.5 + 0.5 * np.sin(9 * x + 5 * y)], -1)
+    Image.fromarray((picture * 255).astype(np.uint8)).convert(mode).save(tmp_path / f"a{suffix}", quality=95)
+    view = view_of(tmp_path / f"a{suffix}", (2400, 1815))
+    whole = read_rgb(view)
+    small = read_rgb(view, (150, 113))
+    assert small.shape == (113, 150, 3) and small.dtype == np.float32
+    tops = np.linspace(0, 1815, 114).round().astype(int)
+    means = np.stack([whole[a:b].reshape(b - a, 150, 16, 3).mean((0, 2)) for a, b in pairwise(tops)])
+    assert np.abs(small - means).mean() < 0.01
+    assert len(decoded_sizes(view, (150, 113))) == 1 and max(decoded_sizes(view, (150, 113))[0]) <= 1200
+
+
+def decoded_sizes(view, size):
+    """Sizes at which pixels become floats while the view is read."""
+    found = []
+    real = images._pixels
+
+    def looked(image, path):
+        found.append(image.size)
+        return real(image, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "_pixels", looked)
+        read_rgb(view, size)
+    return found
