@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from engine.captures.bounds import SceneBox
-from engine.fields.checkpoint import MEANING, TENSORS, has_field, load_field, save_field
+from engine.fields.checkpoint import MEANING, TENSORS, has_field, load_field, masks_of, save_field
 from engine.fields.curve import CurvePoint
 from engine.fields.scene_grid import build_grid
 from engine.fields.settings import TrainingSettings
@@ -123,3 +124,13 @@ def test_a_meaning_of_another_kind_is_damaged(saved, meaning):
 def test_a_meaning_that_does_not_fit_is_damaged(saved, values):
     change(saved, **values)
     refused(saved, "damaged")
+
+
+def test_a_field_says_what_the_photos_masks_were_taken_for(field, tmp_path):
+    save_field(replace(field, masks="ignore"), tmp_path / "field", "the-capture")
+    assert load_field(tmp_path / "field", CPU).masks == masks_of(tmp_path / "field") == "ignore"
+    meaning = json.loads((tmp_path / "field" / MEANING).read_text())
+    del meaning["masks"]  # as before it was said
+    (tmp_path / "field" / MEANING).write_text(json.dumps(meaning))
+    assert load_field(tmp_path / "field", CPU).masks is None and masks_of(tmp_path / "field") == "auto"
+    assert masks_of(tmp_path / "nowhere") == "auto"

@@ -1,0 +1,48 @@
+"""A field that was trained with other masks than a capture suggests is opened with those that it was trained with."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from small_captures import HEIGHT, WIDTH, write_transforms
+
+from engine.cache import Cache
+from engine.captures.bounds import SceneBox
+from engine.captures.load import load_capture
+from engine.captures.scene_masks import used_masks, with_masks
+from engine.fields.checkpoint import save_field
+from engine.fields.scene_grid import build_grid
+from engine.fields.settings import TrainingSettings
+from engine.fields.training import TrainedField
+from engine.options import Options, SegmentOptions
+from engine.progress import Job
+from engine.train import open_workspace
+from sa3d_blender.protocol.errors import FieldError
+
+
+def test_a_named_fields_masks_hold_for_its_workspace(make_field, tmp_path):
+    write_transforms(tmp_path / "capture")
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    mask[3:8, 4:9] = 255
+    (tmp_path / "capture/masks").mkdir()
+    for photo in (tmp_path / "capture/images").iterdir():
+        Image.fromarray(mask).save(tmp_path / "capture/masks" / photo.name)
+    capture = load_capture(tmp_path / "capture")
+    plain = with_masks(capture, "none")
+    assert (used_masks(capture), used_masks(plain)) == ("object", "none")
+
+    model = make_field()
+    settings = TrainingSettings(steps=7, sides=(8, 12), upsample_at=(3,), occupancy_side=16)
+    box = SceneBox(model.aabb.numpy().astype(np.float64), "inward")
+    field = TrainedField(model, build_grid(model, 16), box, settings, masks="none")
+    options = Options(tmp_path / "cache", "cpu")
+    cache = Cache(options.cache)
+    save_field(field, tmp_path / "field", cache.capture_key(plain))
+    workspace, trained = open_workspace(capture, options, SegmentOptions(field_folder=tmp_path / "field"), Job())
+    assert trained.field.masks == "none" and workspace.capture_key == cache.capture_key(plain)
+    assert not workspace.capture.has_alpha
+
+    save_field(field, tmp_path / "other", cache.capture_key(capture))  # it says "none" of what was cut out
+    with pytest.raises(FieldError, match="another capture"):
+        open_workspace(capture, options, SegmentOptions(field_folder=tmp_path / "other"), Job())
