@@ -147,7 +147,7 @@ def _photos(root: Path, images: str | None) -> tuple[str, list[str]]:
             inside(root, folder.name)
             names = _listed(folder)
             if names:
-                header = photo_header(folder / names[0])
+                header = photo_header(inside(root, f"{folder.name}/{names[0]}")[1])
                 found.append((header.width * header.height, folder.name, names))
     if not found:
         raise CaptureError(

@@ -170,6 +170,16 @@ def link_photo_out(folder: Path) -> None:
     (folder / "images_8/IMG_04.png").symlink_to(folder.parent / "secret.png")
 
 
+def test_a_first_photo_that_leads_out_is_not_even_looked_at(tmp_path):
+    folder = write_llff(tmp_path / "scene")
+    (tmp_path / "secret.txt").write_text("no picture, as would be said of it")
+    first = tmp_path / "scene/images_8/IMG_00.png"
+    first.unlink()
+    first.symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(CaptureError, match="outside"):
+        load_capture(folder)
+
+
 def photo(name: str) -> Callable[[Path], Path]:
     return lambda folder: folder / "images_8" / name
 
