@@ -153,6 +153,7 @@ def _closed(
         absorbed = volume.density(nodes.view(-1, 3)) * SurfaceSettings().absorb_cells * cell
     opacity = (1 - torch.exp(-absorbed)).view(nodes.shape[:-1]).numpy()
     observed = light_reaching(volume, aabb, nodes, views, 0.7 * cell, job).numpy()
+    opacity = np.maximum(opacity, 1 - observed)  # as for the mesh: a soft skin counts by what it has stopped
     settings = FillSettings()
     seen = np.clip((observed - settings.leak) / (1 - settings.leak), 0, 1)
     filled = object_solidity(opacity, probability, observed, settings) - seen * opacity * probability
