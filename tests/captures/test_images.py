@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
 from collections.abc import Callable
 from itertools import pairwise
@@ -255,3 +256,11 @@ def decoded_sizes(view, size):
         patch.setattr(images, "_pixels", looked)
         read_rgb(view, size)
     return found
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for read in (lambda: photo_header(tmp_path / "a.png"), lambda: read_rgb(view_of(tmp_path / "a.png"))):
+        with pytest.raises(CaptureError, match="is not a file"):
+            read()
