@@ -156,7 +156,7 @@ def photos_see_through(views: Sequence[View], sample: int = 3) -> bool:
 
 def _open(path: Path) -> Image.Image:
     try:
-        if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for, for ever
             raise CaptureError(f"The photo {path.name} is not a file.", _REPLACE)
         return Image.open(path)
     except Image.DecompressionBombError as error:
