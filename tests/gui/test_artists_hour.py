@@ -207,7 +207,6 @@ with override():
     bpy.ops.view3d.view_orbit(angle=0.6, type="ORBITRIGHT")
     bpy.ops.view3d.view_orbit(angle=0.5, type="ORBITUP")
     bpy.ops.view3d.view_selected()
-    area.spaces.active.shading.color_type = "VERTEX"
 """
     )
     window.py("redraw()")
