@@ -1,7 +1,4 @@
-"""The command line: `sa3d` and a command for each thing that it does.
-
-It parses, prints and exits; the API works.
-"""
+"""Objects out of photos, as meshes: `sa3d demo` shows it all; then `captures`, `train`, `segment`, `mesh`."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ def render(
     out: Annotated[Path, typer.Option(help="Folder for PNGs, or a film of a turntable: FILE.mp4 or FILE.webp.")],
     views: Annotated[str | None, typer.Option(help="all, or names of photos with commas between.")] = None,
     turntable: Annotated[
-        float | None, typer.Option(min=0.1, max=600.0, help="Seconds of a turn around the object (6 for a film).")
+        float | None,
+        typer.Option(min=0.1, max=600.0, help="Seconds of a turn around it, 24 frames each (6 for a film)."),
     ] = None,
     size: Annotated[
         int | None, typer.Option(min=16, max=8192, help="Longer side in pixels (the field's; 512 for a turntable).")

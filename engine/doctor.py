@@ -183,7 +183,8 @@ def _weights(cache_root: Path) -> list[Finding]:
 def _extra(name: str, extra: str, purpose: str) -> Finding:
     version = _version(name)
     if version is None:
-        cure = f"Run 'make setup', or \"pip install 'sa3d-blender[{extra}]'\" in the engine's Python."
+        first = "" if extra == "fusion" else "'make setup', or "  # which doesn't bring that one: it is too large
+        cure = f"Run {first}\"pip install 'sa3d-blender[{extra}]'\" in the engine's Python."
         return Finding(name, None, f"missing; only {purpose} need it", cure)
     return Finding(name, True, f"{version}, for {purpose}")
 

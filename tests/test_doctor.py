@@ -103,6 +103,7 @@ def test_the_extras_are_optional_and_their_cures_install_them(tmp_path, monkeypa
         finding = found(doctor.examine(tmp_path), name)
         assert finding.ok is None
         assert f"sa3d-blender[{extra}]" in finding.cure
+        assert ("make setup" in finding.cure) == (extra != "fusion")
     assert found(doctor.examine(tmp_path), "weights grounding-dino-tiny").ok is None
 
 

@@ -159,7 +159,8 @@ def _mapped(
         run_mapper(work, job, threads)
     outcome: dict[str, Any] = json.loads((work / OUTCOME).read_text(encoding="utf-8"))
     if len(outcome["frames"]) < advice.LEAST_PHOTOS:
-        raise CaptureError(*advice.failure(photos, outcome))
+        what, cure = advice.failure(photos, outcome)
+        raise CaptureError(" ".join([what, *advice.skipped_warnings(skipped)]), cure)
     return outcome
 
 
