@@ -87,16 +87,20 @@ def are_silhouettes(views: Sequence[View]) -> bool:
 
     Two kinds of masks are about: those of an object, outside of which nothing is to be there, and those that leave out
     what is in the way (a passer-by, the photographer's shadow), where the photo says nothing. In the first kind nearly
-    all of a photo's border is black. Every view has to have a mask; some are looked at. Raises CaptureError where one
+    all of a photo's border is black, and the masks differ: one that is the same in all photos is a frame, where the
+    lens or the format shows nothing. Every view has to have a mask; some are looked at. Raises CaptureError where one
     of them can't be read.
     """
     if not views or any(view.mask_path is None for view in views):
         return False
-    shares = []
+    shares, looked = [], []
     for i in {round(i) for i in np.linspace(0, len(views) - 1, min(_SAMPLE, len(views)))}:
         mask = read_mask(views[i])
         border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
         shares.append(float((border < 0.5).mean()))
+        looked.append(mask)
+    if all(np.array_equal(mask, looked[0]) for mask in looked):
+        return False
     return float(np.median(shares)) >= BLACK_BORDER
 
 

@@ -198,7 +198,7 @@ def write_masks(folder: Path, value: int = 255) -> None:
     (folder / "masks").mkdir()
     for i in range(5):
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-        mask[3:9, 3:9] = value
+        mask[3 + i % 2 : 9, 3:9] = value
         Image.fromarray(mask).save(folder / "masks" / f"{i}.png")
 
 

@@ -21,11 +21,12 @@ from sa3d_blender.protocol.errors import CaptureError, FieldError
 
 
 def write_masks(folder, cut_out: bool) -> None:
-    """White in the middle of every photo, or black there."""
+    """White in the middle of every photo, one pixel lower in every second one, or black there."""
     (folder / "masks").mkdir(exist_ok=True)
-    mask = np.full((HEIGHT, WIDTH), 0 if cut_out else 255, np.uint8)
-    mask[HEIGHT // 4 : HEIGHT // 2, WIDTH // 4 : WIDTH // 2] = 255 if cut_out else 0
-    for photo in (folder / "images").iterdir():
+    for number, photo in enumerate(sorted((folder / "images").iterdir())):
+        mask = np.full((HEIGHT, WIDTH), 0 if cut_out else 255, np.uint8)
+        low = number % 2
+        mask[HEIGHT // 4 + low : HEIGHT // 2 + low, WIDTH // 4 : WIDTH // 2] = 255 if cut_out else 0
         Image.fromarray(mask).save(folder / "masks" / f"{photo.stem}.png")
 
 
@@ -43,6 +44,17 @@ def test_masks_that_stand_free_of_the_border_are_opacity(tmp_path):
     assert counted_pixels(view, 640) is None
     premultiplied = working_photo(view, 640)[1]
     assert (premultiplied[premultiplied[..., 3] == 0][:, :3] == 0).all()
+
+
+def test_the_same_frame_around_every_photo_is_no_silhouette(tmp_path):
+    write_transforms(tmp_path)
+    write_masks(tmp_path, cut_out=True)
+    first = sorted((tmp_path / "masks").iterdir())[0].read_bytes()
+    for path in (tmp_path / "masks").iterdir():
+        path.write_bytes(first)
+    capture = load_capture(tmp_path)
+    assert not capture.has_alpha and not any(view.silhouette for view in capture.views)
+    assert all(view.mask_path is not None for view in capture.views)
 
 
 def test_masks_that_leave_out_what_is_in_the_way_leave_the_photo_opaque(tmp_path):

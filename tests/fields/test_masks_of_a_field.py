@@ -23,10 +23,10 @@ from sa3d_blender.protocol.errors import FieldError
 
 def test_a_named_fields_masks_hold_for_its_workspace(make_field, tmp_path):
     write_transforms(tmp_path / "capture")
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    mask[3:8, 4:9] = 255
     (tmp_path / "capture/masks").mkdir()
-    for photo in (tmp_path / "capture/images").iterdir():
+    for number, photo in enumerate((tmp_path / "capture/images").iterdir()):
+        mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+        mask[3 + number % 2 : 8, 4:9] = 255
         Image.fromarray(mask).save(tmp_path / "capture/masks" / photo.name)
     capture = load_capture(tmp_path / "capture")
     plain = with_masks(capture, "none")
