@@ -29,8 +29,8 @@ class FillSettings:
 
     ``bend`` is the radius, as a share of the object's size, to which an underside is bent towards the plane that the
     object stands on. Measured on the tabletop with true masks (five objects, *good* field; mean F-score at 1 and 2 % of
-    the diagonal): without such a plane 0.892 and 0.946, with 1/6 0.904 and 0.952, with 1/7 0.915 and 0.951, with 1/8
-    0.921 and 0.951, with 1/16 0.918 and 0.949: tight bends suit boxes and give round things a foot.
+    the diagonal): without such a plane 0.892 and 0.946, with 1/6 0.908 and 0.952, with 1/7 0.920 and 0.951, with 1/8
+    0.921 and 0.951; tight bends suit boxes and give round things a foot.
     """
 
     exponent: float = 1.1
