@@ -15,6 +15,7 @@ from ..protocol.errors import CaptureError, StorageError
 
 __all__ = [
     "CaptureDescription",
+    "Pinhole",
     "PlacedObject",
     "Prompt",
     "SceneDescription",
@@ -29,11 +30,22 @@ Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
+class Pinhole:
+    """Focal lengths and principal point of a camera without distortion, pixels from the picture's top-left corner."""
+
+    fl_x: float
+    fl_y: float
+    cx: float
+    cy: float
+
+
+@dataclass(frozen=True)
 class SceneView:
-    """A photo and its pinhole camera: pixels from the photo's top-left corner, axes +X right, +Y up, looking along -Z.
+    """A photo and its camera: pixels from the photo's top-left corner, axes +X right, +Y up, looking along -Z.
 
     ``world_from_camera`` is a rigid 4 x 4 matrix, row by row. ``model`` and ``distortion`` are the lens that the photo
-    was taken through, as in lens.py; a result's photos count as straight.
+    was taken through, as in lens.py; a result's photos count as straight. ``straight`` is the camera without distortion
+    that shows the photo straightened, in a picture of the photo's width and height; None: that of the same numbers.
     """
 
     name: str
@@ -48,6 +60,12 @@ class SceneView:
     world_from_camera: Matrix
     model: str = "pinhole"
     distortion: tuple[float, ...] = ()
+    straight: Pinhole | None = None
+
+    @property
+    def pinhole(self) -> Pinhole:
+        """What Blender's camera is for this view."""
+        return self.straight or Pinhole(self.fl_x, self.fl_y, self.cx, self.cy)
 
 
 @dataclass(frozen=True)
