@@ -1,8 +1,8 @@
 """Which camera without distortion shows a photo that its lens bent: one that shows all of it, within limits; no bpy.
 
 The straight picture keeps the photo's width and height, and so does Blender's resolution; the focal length changes
-until the whole photo is in the frame. A fisheye's rim would need an endless frame: from WIDEST_DEGREES off the axis on
-it is left out, for there a straight picture stretches things ninefold.
+until the whole photo is in the frame. A fisheye's rim would need an endless frame: what lies farther than
+WIDEST_DEGREES off the axis doesn't count, for there a straight picture stretches things more than ninefold.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .lens import frame_from_photo, is_straight, plane_from_photo, reach
 __all__ = ["WIDEST_DEGREES", "WORTH_SAYING", "hidden_share", "said_of_hidden", "with_straight_camera"]
 
 WIDEST_DEGREES = 70.0
-"""Off the axis, at the middle of the frame's longer sides."""
+"""Off the axis, in any direction."""
 
 MOST_ZOOM_IN = 2.0
 """A lens that folds over shows a small disc only; a frame around no more than that helps nobody."""
@@ -69,13 +69,11 @@ def _straight_camera(view: SceneView) -> Pinhole:
     plane, good = plane_from_photo(view, border)
     # Where the border has no ray, what the lens sees ends at its reach in that direction.
     outward = (border - (view.cx, view.cy)) / (view.fl_x, view.fl_y)
-    length = np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-12)
-    plane = np.where(good[:, None], plane, outward / length * reach(view))
-    widest = float(np.tan(np.radians(WIDEST_DEGREES)))
-    low, high = np.clip(plane.min(axis=0), -widest, widest), np.clip(plane.max(axis=0), -widest, widest)
+    plane = np.where(good[:, None], plane, outward * (reach(view) / _lengths(outward)))
+    plane = plane * np.minimum(1.0, np.tan(np.radians(WIDEST_DEGREES)) / _lengths(plane))
+    low, high = plane.min(axis=0), plane.max(axis=0)
     size, focal = np.array([view.width, view.height], dtype=np.float64), np.array([view.fl_x, view.fl_y])
-    zoom = float((size / focal / np.maximum(high - low, 1e-9)).min())  # of the focal length, to hold all
-    zoom = min(max(zoom, float((size / focal).max()) / (2 * widest)), MOST_ZOOM_IN)
+    zoom = min(float((size / focal / np.maximum(high - low, 1e-9)).min()), MOST_ZOOM_IN)  # of the focal length
     centre = size / 2 - focal * zoom * (low + high) / 2
     return Pinhole(*(float(value) for value in (*(focal * zoom), *centre)))
 
@@ -90,6 +88,11 @@ def _hidden_share(view: SceneView) -> float:
     points, good = frame_from_photo(view, np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2) * size)
     inside = good & ((points >= 0.0) & (points <= size)).all(axis=1)
     return 1.0 - float(inside.sum()) / max(1, int(good.sum()))
+
+
+def _lengths(plane: np.ndarray) -> np.ndarray:
+    """[N, 1], never zero."""
+    return np.maximum(np.linalg.norm(plane, axis=1, keepdims=True), 1e-12)
 
 
 def _border(view: SceneView) -> np.ndarray:

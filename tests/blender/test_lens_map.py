@@ -116,9 +116,8 @@ def test_all_of_the_photo_is_in_the_frame_and_the_frame_is_no_larger_than_that(l
 
 def test_a_fisheye_wider_than_a_straight_picture_can_be_is_cut_and_that_is_said():
     view, camera = seen_through("circular fisheye")
-    edge = np.array([[0.0, view.pinhole.cy], [WIDTH, view.pinhole.cy]])
-    angles = np.degrees(np.arctan((edge[:, 0] - view.pinhole.cx) / view.pinhole.fl_x))
-    assert np.abs(angles) == pytest.approx([WIDEST_DEGREES] * 2, abs=0.5)
+    edges = (np.array([0.0, HEIGHT]) - view.pinhole.cy) / view.pinhole.fl_y
+    assert np.degrees(np.arctan(edges)) == pytest.approx([-WIDEST_DEGREES, WIDEST_DEGREES], abs=0.5)
     # What the photo shows and the frame doesn't, counted over the engine's rays.
     directions = camera_directions(camera).reshape(-1, 3).astype(np.float64)
     angle = np.arctan(np.linalg.norm(directions[:, :2], axis=1))
