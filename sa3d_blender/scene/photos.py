@@ -76,11 +76,11 @@ def straight_image(view: SceneView, folder: Path) -> Any:
     path = path.with_suffix(".png" if file_format == "PNG" else ".jpg")
     temporary = path.with_name(f".{uuid.uuid4().hex}{path.suffix}")
     try:
-        straight = straightened(view, _pixels(photo, view))
+        straight = straightened(view, _pixels(photo, view), from_below=True)
         if file_format == "JPEG":
             straight[..., 3] = 1.0
         made = bpy.data.images.new(".sa3d straight", straight.shape[1], straight.shape[0], alpha=True)
-        made.pixels.foreach_set(straight[::-1].ravel())
+        made.pixels.foreach_set(straight.ravel())
         made.file_format = file_format
         made.filepath_raw = str(temporary)
         made.save(quality=QUALITY)
@@ -103,7 +103,7 @@ def straight_image(view: SceneView, folder: Path) -> Any:
 
 
 def _pixels(photo: Any, view: SceneView) -> np.ndarray:
-    """The photo's pixels, float32 [H, W, 4], rows from the top; no more of them than the straightened one can show."""
+    """The photo's pixels, float32 [H, W, 4], rows from below; no more of them than the straightened one can show."""
     width, height = photo.size
     if not width * height:
         raise RuntimeError("Blender can't read it")
@@ -113,7 +113,7 @@ def _pixels(photo: Any, view: SceneView) -> np.ndarray:
         photo.scale(width, height)
     pixels = np.empty(width * height * 4, np.float32)
     photo.pixels.foreach_get(pixels)
-    return pixels.reshape(height, width, 4)[::-1]  # Blender's rows begin at the bottom
+    return pixels.reshape(height, width, 4)
 
 
 def _is_there(image: Any) -> bool:

@@ -61,14 +61,15 @@ def straight_size(view: SceneView, width: int, height: int) -> tuple[int, int]:
     return max(1, round(width * sharp)), max(1, round(height * sharp))
 
 
-def straightened(view: SceneView, photo: np.ndarray) -> np.ndarray:
+def straightened(view: SceneView, photo: np.ndarray, from_below: bool = False) -> np.ndarray:
     """The photo [H, W, C], any number type, as the view's pinhole camera would have taken it, float32 [H', W', C].
 
-    Rows from the top; H' and W' are those of ``straight_size``. Between pixels it interpolates; where the photo ends it
+    Rows from the top, or both ``from_below``, as Blender has them: turning 200 MB over takes as long as straightening
+    them. H' and W' are those of ``straight_size``. Between pixels it interpolates; where the photo ends it
     is 0 (black, transparent). The photo may be stored at another size than the view names.
     """
     height, width, channels = photo.shape
-    found = look_up(view, width, height)
+    found = look_up(view, width, height, from_below)
     pixels = np.ascontiguousarray(photo, dtype=np.float32).reshape(height * width, channels)
     made = np.empty((found.first.size, channels), np.float32)
     on, below = min(1, width - 1), width * min(1, height - 1)
@@ -101,17 +102,17 @@ def _fractions(values: np.ndarray, channels: int) -> np.ndarray:
     return np.repeat(values.astype(np.float32) * np.float32(1 / UNIT), channels).reshape(-1, channels)
 
 
-def look_up(view: SceneView, width: int, height: int) -> LookUp:
-    """The look-up for photos of the view's lens that are stored at that size, kept or made."""
+def look_up(view: SceneView, width: int, height: int, from_below: bool = False) -> LookUp:
+    """The look-up for photos of the view's lens that are stored at that size and in that order, kept or made."""
     size = straight_size(view, width, height)
     lens = (view.model, view.distortion, view.fl_x, view.fl_y, view.cx, view.cy, view.width, view.height)
-    key = (*lens, view.pinhole, width, height, size)
+    key = (*lens, view.pinhole, width, height, size, from_below)
     with _lock:
         found = _kept.get(key)
         if found is not None:
             _kept.move_to_end(key)
             return found
-    found = _made(view, width, height, size)
+    found = _made(view, width, height, size, from_below)
     with _lock:
         _kept[key] = found
         total = sum(one.bytes for one in _kept.values())
@@ -126,18 +127,20 @@ def forget_look_ups() -> None:
         _kept.clear()
 
 
-def _made(view: SceneView, width: int, height: int, size: tuple[int, int]) -> LookUp:
+def _made(view: SceneView, width: int, height: int, size: tuple[int, int], from_below: bool) -> LookUp:
     count = size[0] * size[1]
     first, right, down = np.empty(count, np.int32), np.empty(count, np.uint16), np.empty(count, np.uint16)
     columns = (np.arange(size[0]) + 0.5) * (view.width / size[0])
     lines = (np.arange(size[1]) + 0.5) * (view.height / size[1])
+    lines = lines[::-1] if from_below else lines
     rows = max(1, PIECE // size[0])
     for top in range(0, size[1], rows):
         here = lines[top : top + rows]
         frame = np.stack([np.tile(columns, len(here)), np.repeat(here, len(columns))]).T  # each coordinate in one piece
         points, seen = shown_in_photo(view, frame)
         x, to_right = _before(points[:, 0] * (width / view.width), width)
-        y, to_below = _before(points[:, 1] * (height / view.height), height)
+        onward = view.height - points[:, 1] if from_below else points[:, 1]
+        y, to_below = _before(onward * (height / view.height), height)
         piece = slice(top * size[0], top * size[0] + len(frame))
         first[piece] = np.where(seen, y * width + x, _BESIDE)
         right[piece], down[piece] = to_right, to_below

@@ -219,6 +219,15 @@ def test_a_look_up_is_kept_for_the_next_photo_of_a_lens_and_memory_is_bounded():
     forget_look_ups()
 
 
+@pytest.mark.parametrize("lens", ["eight coefficients", "circular fisheye"])
+def test_rows_from_below_are_the_same_picture_turned_over(lens):
+    view, _ = seen_through(lens, 160, 120)
+    photo = np.random.default_rng(0).random((120, 160, 4)).astype(np.float32)
+    expected = straightened(view, photo)[::-1]
+    assert np.abs(straightened(view, photo[::-1], from_below=True) - expected).max() < 1e-3
+    assert expected.any()
+
+
 def test_a_look_up_says_where_a_pixel_lies_to_a_thousandth():
     view, _ = seen_through("fisheye")
     found = look_up(view, WIDTH, HEIGHT)
