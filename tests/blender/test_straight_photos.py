@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sa3d_blender.scene.description import read_description
+from sa3d_blender.scene.lens import frame_from_photo
+from sa3d_blender.scene.straight_camera import with_straight_camera
 from tests.blender.conftest import view
+from tests.blender.test_scene import write_result
 
 BUILD = """
 from bl_ext.user_default.sa3d.sa3d_blender.scene import photos, straight_copies
@@ -195,3 +200,39 @@ seen["cleared"] = drawn("CACHE").buttons, list(folder.iterdir())
     assert seen["one"][0] == ["sa3d.clear_straight_photos", "sa3d.refresh_storage"]
     assert any("at most 2.0 GB" in label for label in seen["one"][1])
     assert seen["cleared"] == [["sa3d.refresh_storage"], []]
+
+
+def test_a_result_of_bent_photos_stands_behind_straightened_ones(in_blender, tmp_path):
+    path = write_result(tmp_path / "result")
+    tree = json.loads(path.read_text())
+    for described in tree["views"]:
+        described |= {"model": "opencv", "distortion": [-0.2, 0.05, 0.001, -0.002]}
+    path.write_text(json.dumps(tree))
+    seen = in_blender(
+        """
+from bl_ext.user_default.sa3d.sa3d_blender.scene.animated_camera import intrinsics
+seen["said"] = said(lambda: bpy.ops.sa3d.import_result(filepath=arguments["scene"]))
+camera = bpy.context.scene.camera
+seen["camera"] = camera.name
+seen["shown"] = [os.path.basename(os.path.dirname(one.image.filepath)) for one in camera.data.background_images]
+bpy.context.view_layer.update()
+balls = {item["sa3d_label"]: item for item in bpy.data.objects if "sa3d_label" in item}
+seen["places"] = {label: [item["sa3d_x"], item["sa3d_y"]] for label, item in balls.items()}
+eye = bpy.data.objects["a"]
+local = eye.matrix_world.inverted() @ balls[0].location
+bpy.ops.sa3d.look_through(camera="a")
+found = intrinsics(bpy.context.scene, eye, bpy.context.evaluated_depsgraph_get())
+seen["drawn"] = [found["cx"] - found["fl_x"] * local.x / local.z, found["cy"] + found["fl_y"] * local.y / local.z]
+""",
+        scene=str(path),
+    )
+    assert seen["said"] == ["FINISHED"] and seen["camera"] == "b" and seen["shown"] == ["straightened"]
+    views = {one.stem: with_straight_camera(one) for one in read_description(path).views}
+    for prompt in tree["objects"][0]["prompts"]:
+        described = views[prompt["view"]]
+        expected = frame_from_photo(described, np.array([[prompt["x_px"], prompt["y_px"]]]))[0][0]
+        place = np.array(seen["places"][str(prompt["label"])]) * (described.width, described.height)
+        assert place == pytest.approx(expected, abs=1e-3)
+        if prompt["label"] == 0:  # its surface isn't known: the ball is where the click was
+            assert seen["drawn"] == pytest.approx(expected, abs=0.05)
+            assert np.abs(expected - (prompt["x_px"], prompt["y_px"])).max() > 1
