@@ -260,6 +260,8 @@ def _view(tree: Any, where: str) -> SceneView:
     most = _COEFFICIENTS.get(model)
     if most is None or len(distortion) > most:
         raise _Wrong(f"{where} has the lens {model} with {len(distortion)} numbers, which is not known")
+    if max(fl_x, fl_y, abs(cx), abs(cy)) > ABSURD_PX or any(abs(value) > ABSURD_LENS for value in distortion):
+        raise _Wrong(f"{where} has a lens of absurd numbers")
     return SceneView(
         name=_get(tree, "name", str, where),
         stem=_get(tree, "stem", str, where),
@@ -276,6 +278,7 @@ def _view(tree: Any, where: str) -> SceneView:
     )
 
 
+ABSURD_PX, ABSURD_LENS = 1e9, 1e6  # as the engine has it: beyond them a lens's terms overflow
 _COEFFICIENTS = {"pinhole": 0, "opencv": 8, "fisheye": 4}
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy")
 

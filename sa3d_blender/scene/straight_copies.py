@@ -42,10 +42,14 @@ def make_room(folder: Path, most_bytes: int = MOST_BYTES) -> int:
     for path, state in found:
         if total <= most_bytes:
             break
-        if path not in shown:
+        if path in shown:
+            continue
+        try:
             path.unlink(missing_ok=True)
-            total -= state.st_size
-            removed += 1
+        except PermissionError:
+            continue  # Windows: another Blender is reading it, so it is in use
+        total -= state.st_size
+        removed += 1
     return removed
 
 

@@ -154,6 +154,24 @@ def test_a_straight_photos_camera_is_its_own():
     assert with_straight_camera(view) is view and hidden_share(view) == 0.0
 
 
+def test_whatever_numbers_a_lens_has_there_is_a_camera_and_a_picture():
+    generator = np.random.default_rng(0)
+    with np.errstate(all="raise", under="ignore"):
+        for number in range(120):
+            model, most = (("opencv", 9), ("fisheye", 5))[number % 2]
+            count = int(generator.integers(1, most))
+            lens = generator.choice([-1.0, 1.0], count) * 10.0 ** generator.uniform(-6, 6, count)
+            width, height = (int(side) for side in generator.integers(1, 60, 2))
+            fl_x, fl_y = (float(focal) for focal in 10.0 ** generator.uniform(-6, 6, 2) * (width, height))
+            cx, cy = (float(centre) for centre in generator.uniform(-1, 2, 2) * (width, height))
+            distortion = tuple(float(value) for value in lens)
+            wild = SceneView("a", "a", Path("a"), width, height, fl_x, fl_y, cx, cy, ROWS, model, distortion)  # type: ignore[arg-type]
+            view = with_straight_camera(wild)
+            assert view.pinhole.fl_x > 0 and np.isfinite([view.pinhole.fl_x, view.pinhole.cx, view.pinhole.cy]).all()
+            assert 0 <= hidden_share(view) <= 1
+            assert np.isfinite(straightened(view, np.ones((height, width, 1), np.float32))).all()
+
+
 def disc(x: np.ndarray, y: np.ndarray, centre: tuple[float, float], radius: float) -> np.ndarray:
     return np.asarray(np.hypot(x - centre[0], y - centre[1]) <= radius)
 
