@@ -5,6 +5,7 @@ Two passes: the first looks at all frames, small; the second writes those that w
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 from engine.captures.images import MAX_PIXELS
 from engine.progress import Job
+from engine.structure.advice import LEAST_PHOTOS
 from engine.structure.photos import LEAST_SIDE, Photo
 from sa3d_blender.protocol.errors import CaptureError, EnvironmentFault
 
@@ -23,6 +25,7 @@ __all__ = ["FRAMES", "VIDEO_SUFFIXES", "Look", "is_video", "pick", "take_frames"
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".3gp"})
 FRAMES = 100
 MOST_FRAMES = 200_000
+_WHOLE = 0.9  # of the frames that a video announces: with fewer it is damaged
 _LOOK_SIDE = 160  # pixels of a frame when it is looked at
 _STILL = 0.25  # a pick that moved less than this share of the usual way between two picks is left out
 _BLURRED = 0.35  # of the median sharpness: a stretch whose best frame is below that is left out
@@ -42,18 +45,20 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
 
 
-def take_frames(path: Path, count: int, into: Path, max_side: int, job: Job) -> list[Photo]:
-    """Writes about ``count`` frames of a video, upright, into ``into``'s folder "images".
+def take_frames(path: Path, count: int, into: Path, max_side: int, job: Job) -> tuple[list[Photo], list[str]]:
+    """Writes about ``count`` frames of a video, upright, into ``into``'s folder "images". Returns them, and sentences
+    about what of the video couldn't be used.
 
     Raises CaptureError where it is no video that can be read, EnvironmentFault without PyAV, Cancelled; OSError where
     the frames can't be written.
     """
-    looks = _look(path, job)
+    looks, told = _look(path, job)
     chosen = {look.index for look in pick(looks, count)}
     (into / "images").mkdir(parents=True, exist_ok=True)
     photos = []
     with job.stage("Writing frames", max(chosen) + 1) as stage:
         for index, picture, turn in _decoded(path):
+            job.check()
             if index % 10 == 0:
                 stage.at(min(index, stage.total))
             if index in chosen:
@@ -67,7 +72,7 @@ def take_frames(path: Path, count: int, into: Path, max_side: int, job: Job) -> 
                 photos.append(Photo(name, name, *size, f"video|{size[0]}x{size[1]}"))
             if index >= max(chosen):
                 break
-    return photos
+    return photos, told
 
 
 def pick(looks: Sequence[Look], count: int) -> list[Look]:
@@ -93,10 +98,11 @@ def pick(looks: Sequence[Look], count: int) -> list[Look]:
     return [looks[i] for i in (kept if len(kept) >= 3 else best)]
 
 
-def _look(path: Path, job: Job) -> list[Look]:
+def _look(path: Path, job: Job) -> tuple[list[Look], list[str]]:
     looks: list[Look] = []
-    before = None
-    with job.stage("Looking at the video") as stage:
+    before, announced, damaged = None, 0, False
+    with job.stage("Looking at the video") as stage, contextlib.suppress(_Damaged):
+        damaged = True
         for index, picture, _ in _decoded(path):
             if picture.width * picture.height > MAX_PIXELS:
                 raise CaptureError(f"The frames of {path.name} are too large.", "Shrink the video first.")
@@ -108,8 +114,9 @@ def _look(path: Path, job: Job) -> list[Look]:
             grey = grey[: 2 * size[1], : 2 * size[0]].astype(np.float32)
             sharpness = _sharpness(grey)
             small = grey.reshape(size[1], 2, size[0], 2).mean((1, 3))
-            motion = 0.0 if before is None else _shift(before, small)
-            before = small
+            # A video may change its size; what moved meanwhile isn't known then.
+            motion = 0.0 if before is None or before.shape != small.shape else _shift(before, small)
+            before, announced = small, picture.sa3d_total
             looks.append(Look(index, sharpness, motion))
             if len(looks) > MOST_FRAMES:
                 raise CaptureError(f"{path.name} has more than {MOST_FRAMES} frames.", "Cut the video to one scene.")
@@ -118,9 +125,24 @@ def _look(path: Path, job: Job) -> list[Look]:
                 stage.at(index + 1)
             else:
                 job.check()
-    if len(looks) < 3:
-        raise CaptureError(f"The video {path.name} has {len(looks)} frames.", "Choose a longer one.")
-    return looks
+        damaged = False
+    if len(looks) < LEAST_PHOTOS:
+        raise CaptureError(
+            f"The video {path.name} has {len(looks)} frame{'' if len(looks) == 1 else 's'} that can be read, at least "
+            f"{LEAST_PHOTOS} are needed.",
+            "Choose a longer one, of ten seconds or more.",
+        )
+    if damaged or len(looks) < _WHOLE * announced:
+        of = f" of its {announced}" if announced else ""
+        return looks, [
+            f"{path.name} is damaged or ends too early: {len(looks)}{of} frames could be read, and only these are "
+            "used. Copy it again from where it was taken to have all."
+        ]
+    return looks, []
+
+
+class _Damaged(Exception):
+    """A video can't be read any further."""
 
 
 class _Frame:
@@ -134,13 +156,17 @@ class _Frame:
 
 
 def _decoded(path: Path) -> Iterator[tuple[int, Any, int]]:
-    """(number, frame, quarter turns counter-clockwise that set it upright) of each frame in order."""
+    """(number, frame, quarter turns counter-clockwise that set it upright) of each frame in order.
+
+    Raises _Damaged after the last frame that could be read of a video that is damaged further on.
+    """
     try:
         import av
     except ImportError as error:
         raise EnvironmentFault(
             "Reading videos needs PyAV.", "Run `pip install av` in the engine's Python, or use photos."
         ) from error
+    index = -1
     try:
         with av.open(str(path)) as video:
             if not video.streams.video:
@@ -151,6 +177,13 @@ def _decoded(path: Path) -> Iterator[tuple[int, Any, int]]:
             for index, frame in enumerate(video.decode(stream)):
                 turn = round(getattr(frame, "rotation", 0) / 90) % 4
                 yield index, _Frame(frame, total), turn
+    except av.error.InvalidDataError as error:
+        if index + 1 >= LEAST_PHOTOS:
+            raise _Damaged from error
+        raise CaptureError(
+            f"The video {path.name} can't be read: it is damaged, ends too early, or is no video.",
+            "Copy it again from where it was taken, or use photos.",
+        ) from error
     except av.error.FFmpegError as error:
         raise CaptureError(
             f"The video {path.name} can't be read: {str(error).split('] ')[-1].split(':')[0]}.",

@@ -28,6 +28,11 @@ MODELS = "models"
 MOST_FEATURES = 4096
 FEATURE_SIDE = 1200  # pixels; the side at which features are looked for
 LEAST_MODEL = 3  # photos
+AGAIN = "again"  # the folder of a second attempt, in the work folder
+_ENOUGH_PLACED = 0.95  # of the photos
+_ENOUGH_FEATURES = 1500  # of the median photo: faint ones would bring it no more
+_FEW_POSE_INLIERS = 20  # points that a photo may be placed by where there are few; 30 otherwise
+_FAINT = 0.002  # how much a faint feature stands out; 0.0067 otherwise
 
 
 def main(folder: Path) -> None:
@@ -36,30 +41,58 @@ def main(folder: Path) -> None:
 
     pycolmap.logging.minloglevel = int(pycolmap.logging.Level.ERROR)
     settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
-    photos: list[dict[str, Any]] = settings["photos"]
-    if not (folder / LISTED).exists():
-        _list(pycolmap, folder, photos, settings["camera_model"])
-    _say(stage="features", total=len(photos))
-    _features(pycolmap, folder, photos, settings)
-    names = [photo["name"] for photo in photos]
-    pairs = _pairs(pycolmap, folder, names, settings)
-    _say(stage="matches", total=len(pairs))
-    _matches(pycolmap, folder, [(names[i], names[j]) for i, j in sorted(pairs)], settings)
-    _say(stage="mapping", total=len(photos))
-    _map(pycolmap, folder, settings)
+    place = folder
+    _attempt(pycolmap, folder, place, settings)
+    if _is_poor(pycolmap, folder, len(settings["photos"])):
+        _attempt(pycolmap, folder, folder / AGAIN, settings)
+        if _most_placed(pycolmap, folder / AGAIN) > _most_placed(pycolmap, folder):
+            place = folder / AGAIN
     _say(stage="outcome", total=1)
-    write_outcome(pycolmap, folder, folder / DATABASE, folder / MODELS)
+    write_outcome(pycolmap, folder, place / DATABASE, place / MODELS)
+
+
+def _attempt(pycolmap: Any, folder: Path, place: Path, settings: dict[str, Any]) -> None:
+    """All steps up to models in ``place``: the work folder, or, with faint features too, its folder AGAIN."""
+    photos: list[dict[str, Any]] = settings["photos"]
+    faint = place != folder
+    place.mkdir(exist_ok=True)
+    where = {"again": faint, "database": (place / DATABASE).relative_to(folder).as_posix()}
+    if not (place / LISTED).exists():
+        _list(pycolmap, folder, place, photos, settings["camera_model"])
+    _say(stage="features", total=len(photos), **where)
+    _features(pycolmap, folder, place, photos, settings, faint)
+    names = [photo["name"] for photo in photos]
+    pairs = _pairs(pycolmap, place, names, settings)
+    _say(stage="matches", total=len(pairs), **where)
+    _matches(pycolmap, place, [(names[i], names[j]) for i, j in sorted(pairs)], settings)
+    _say(stage="mapping", total=len(photos), **where)
+    _map(pycolmap, folder, place, settings, faint)
+
+
+def _most_placed(pycolmap: Any, place: Path) -> int:
+    """The photos of the largest model."""
+    models = [pycolmap.Reconstruction(each) for each in (place / MODELS).iterdir() if each.is_dir()]
+    return max((model.num_reg_images() for model in models), default=0)
+
+
+def _is_poor(pycolmap: Any, folder: Path, count: int) -> bool:
+    """Whether many photos found no place, and that may be because they have few features."""
+    if _most_placed(pycolmap, folder) >= _ENOUGH_PLACED * count:
+        return False
+    with pycolmap.Database.open(folder / DATABASE) as database:
+        found = [database.num_keypoints_for_image(image.image_id) for image in database.read_all_images()]
+    return bool(found) and float(np.median(found)) < _ENOUGH_FEATURES
 
 
 def _say(**what: Any) -> None:
     print(json.dumps(what), flush=True)
 
 
-def _list(pycolmap: Any, folder: Path, photos: list[dict[str, Any]], model: str) -> None:
+def _list(pycolmap: Any, folder: Path, place: Path, photos: list[dict[str, Any]], model: str) -> None:
     """Writes photos and cameras into a new database: one camera for each lens, with its focal length if known."""
-    for old in folder.glob(f"{DATABASE}*"):
+    for old in place.glob(f"{DATABASE}*"):
         old.unlink()
-    pycolmap.Database.open(folder / DATABASE).close()
+    pycolmap.Database.open(place / DATABASE).close()
     for lens in dict.fromkeys(photo["lens"] for photo in photos):
         alike = [photo for photo in photos if photo["lens"] == lens]
         reader = pycolmap.ImageReaderOptions()
@@ -70,37 +103,42 @@ def _list(pycolmap: Any, folder: Path, photos: list[dict[str, Any]], model: str)
             )
             reader.camera_params = ",".join(str(float(value)) for value in camera.params)
         pycolmap.import_images(
-            folder / DATABASE, folder / "images", pycolmap.CameraMode.SINGLE, [photo["name"] for photo in alike], reader
+            place / DATABASE, folder / "images", pycolmap.CameraMode.SINGLE, [photo["name"] for photo in alike], reader
         )
-    (folder / LISTED).touch()
+    (place / LISTED).touch()
 
 
-def _features(pycolmap: Any, folder: Path, photos: list[dict[str, Any]], settings: dict[str, Any]) -> None:
+def _features(
+    pycolmap: Any, folder: Path, place: Path, photos: list[dict[str, Any]], settings: dict[str, Any], faint: bool
+) -> None:
     options = pycolmap.FeatureExtractionOptions()
     options.max_image_size = FEATURE_SIDE
     options.num_threads = settings["threads"]
     options.use_gpu = False
     options.sift.max_num_features = MOST_FEATURES
+    if faint:
+        # Their shape as well, by which they are found from further to the side (Mikolajczyk and Schmid, 2004).
+        options.sift.peak_threshold, options.sift.estimate_affine_shape = _FAINT, True
     reader = pycolmap.ImageReaderOptions()
     reader.camera_model = settings["camera_model"]
     if any(photo["mask"] for photo in photos):
         reader.mask_path = folder / "masks"
     pycolmap.extract_features(
-        folder / DATABASE,
+        place / DATABASE,
         folder / "images",
         [photo["name"] for photo in photos],
-        pycolmap.CameraMode.SINGLE,
+        pycolmap.CameraMode.AUTO,  # each keeps its camera of the database; SINGLE would leave out photos of other sizes
         reader,
         options,
         pycolmap.Device.cpu,
     )
 
 
-def _pairs(pycolmap: Any, folder: Path, names: list[str], settings: dict[str, Any]) -> set[tuple[int, int]]:
+def _pairs(pycolmap: Any, place: Path, names: list[str], settings: dict[str, Any]) -> set[tuple[int, int]]:
     if len(names) <= EXHAUSTIVE_UP_TO and not settings["ordered"]:
         return all_pairs(len(names))
     _say(stage="pairs", total=len(names))
-    with pycolmap.Database.open(folder / DATABASE) as database:
+    with pycolmap.Database.open(place / DATABASE) as database:
         ids = {image.name: image.image_id for image in database.read_all_images()}
 
         def descriptors() -> Iterator[np.ndarray]:
@@ -115,8 +153,8 @@ def _pairs(pycolmap: Any, folder: Path, names: list[str], settings: dict[str, An
     return neighbours(len(names)) | alike
 
 
-def _matches(pycolmap: Any, folder: Path, pairs: list[tuple[str, str]], settings: dict[str, Any]) -> None:
-    listed = folder / "pairs.txt"
+def _matches(pycolmap: Any, place: Path, pairs: list[tuple[str, str]], settings: dict[str, Any]) -> None:
+    listed = place / "pairs.txt"
     listed.write_text("".join(f"{a} {b}\n" for a, b in pairs), encoding="utf-8")
     options = pycolmap.FeatureMatchingOptions()
     options.num_threads = settings["threads"]
@@ -125,14 +163,14 @@ def _matches(pycolmap: Any, folder: Path, pairs: list[tuple[str, str]], settings
     verification.ransac.random_seed = settings["seed"]
     pairing = pycolmap.ImportedPairingOptions()
     pairing.match_list_path = listed
-    pycolmap.match_image_pairs(folder / DATABASE, options, pairing, verification, pycolmap.Device.cpu)
+    pycolmap.match_image_pairs(place / DATABASE, options, pairing, verification, pycolmap.Device.cpu)
 
 
-def _map(pycolmap: Any, folder: Path, settings: dict[str, Any]) -> None:
+def _map(pycolmap: Any, folder: Path, place: Path, settings: dict[str, Any], faint: bool) -> None:
     """Models of at least three photos, each in a folder of its own; whole when "models" is there."""
-    if (folder / MODELS).is_dir():
+    if (place / MODELS).is_dir():
         return
-    partial = folder / "mapping"
+    partial = place / "mapping"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     options = pycolmap.IncrementalPipelineOptions()
@@ -140,6 +178,8 @@ def _map(pycolmap: Any, folder: Path, settings: dict[str, Any]) -> None:
     options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = settings["seed"]
     options.min_model_size = LEAST_MODEL
     options.max_num_models = 5
+    if faint:
+        options.mapper.abs_pose_min_num_inliers = _FEW_POSE_INLIERS
     count = 0
 
     def started() -> None:
@@ -153,7 +193,7 @@ def _map(pycolmap: Any, folder: Path, settings: dict[str, Any]) -> None:
         _say(registered=count)
 
     found = pycolmap.incremental_mapping(
-        folder / DATABASE,
+        place / DATABASE,
         folder / "images",
         partial,
         options,
@@ -162,16 +202,16 @@ def _map(pycolmap: Any, folder: Path, settings: dict[str, Any]) -> None:
     )
     if not found:  # a small or flat scene: be content with less of a start
         options.mapper.init_min_num_inliers, options.mapper.init_min_tri_angle = 40, 4.0
-        options.mapper.abs_pose_min_num_inliers = 20
+        options.mapper.abs_pose_min_num_inliers = _FEW_POSE_INLIERS
         found = pycolmap.incremental_mapping(
-            folder / DATABASE,
+            place / DATABASE,
             folder / "images",
             partial,
             options,
             initial_image_pair_callback=started,
             next_image_callback=another,
         )
-    os.replace(partial, folder / MODELS)
+    os.replace(partial, place / MODELS)
 
 
 def _end_with_parent() -> None:

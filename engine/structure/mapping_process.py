@@ -98,15 +98,16 @@ def run_mapper(folder: Path, job: Job, threads: int) -> None:
 def _follow(
     folder: Path, job: Job, process: subprocess.Popen[str], said: queue.Queue[str], stages: contextlib.ExitStack
 ) -> None:
-    kind, stage, first = "", None, 0
+    kind, stage, first, database = "", None, 0, folder / DATABASE
     while True:
         ended = process.poll() is not None
         for message in _messages(said):
             if "stage" in message:
                 stages.close()
-                kind = message["stage"]
-                stage = stages.enter_context(job.stage(_STAGES[kind], max(1, message["total"])))
-                first = _count(folder, kind) or 0
+                kind, database = message["stage"], folder / message.get("database", DATABASE)
+                title = _STAGES[kind] + (" again" if message.get("again") else "")
+                stage = stages.enter_context(job.stage(title, max(1, message["total"])))
+                first = _count(database, kind) or 0
                 stage.total = max(1, message["total"] - first)  # what an earlier run did takes no time
             elif stage is not None and "registered" in message:
                 stage.at(min(stage.total, message["registered"]), f"{message['registered']} photos")
@@ -114,7 +115,7 @@ def _follow(
             return
         job.check()
         if stage is not None and kind in _TABLES:
-            count = _count(folder, kind)
+            count = _count(database, kind)
             if count is not None and count - first > stage.done:
                 stage.at(min(stage.total, count - first), f"{count} of {int(stage.total) + first}")
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -133,13 +134,13 @@ def _messages(said: queue.Queue[str]) -> Iterator[dict[str, Any]]:
             continue  # something that a library prints
 
 
-def _count(folder: Path, kind: str) -> int | None:
+def _count(database: Path, kind: str) -> int | None:
     """The rows that the mapper has written so far; None while its database can't be read."""
     if kind not in _TABLES:
         return None
     try:
-        uri = f"{(folder / DATABASE).as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0.05)) as database:
-            return int(database.execute(f"select count(*) from {_TABLES[kind]}").fetchone()[0])
+        uri = f"{database.as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0.05)) as opened:
+            return int(opened.execute(f"select count(*) from {_TABLES[kind]}").fetchone()[0])
     except sqlite3.Error:  # it is being written; the next look is soon
         return None

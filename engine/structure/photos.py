@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from engine.captures.images import IMAGE_SUFFIXES, MAX_PIXELS
+from engine.captures.images import IMAGE_SUFFIXES, MAX_PIXELS, photo_key
 from engine.captures.validate import unique_stems
 from engine.progress import Job
 from sa3d_blender.protocol.errors import CaptureError
@@ -29,6 +29,7 @@ MASKS = "masks"
 MAX_SIDE = 2000  # pixels; what cameras are found from, and what the capture holds
 MOST_PHOTOS = 5_000
 LEAST_SIDE = 64
+_WIDEST = 2.6  # times the shorter side: wider than any phone or film takes, as stitched pictures are
 _NO_HEIF = "HEIC photos need pillow-heif: run `pip install pillow-heif` in the engine's Python"
 _JPEG_QUALITY = 95
 _DIAGONAL_35MM = math.hypot(36.0, 24.0)
@@ -97,19 +98,24 @@ def prepare_photos(
     """Writes upright copies, no side longer than ``max_side``, into ``into``'s folders "images" and "masks".
 
     A photo that is plain already (8-bit RGB JPEG or PNG, upright, small enough) is copied as it is. Copies that an
-    earlier run has written stay. ``masks``: a folder with a picture for each photo, by its name without suffix.
-    Raises Cancelled; OSError where the copies can't be written.
+    earlier run has written stay; of files that are the same, byte by byte, the first is taken. ``masks``: a folder with
+    a picture for each photo, by its name without suffix. Raises Cancelled; OSError where the copies can't be written.
     """
     (into / "images").mkdir(parents=True, exist_ok=True)
     photos, skipped = [], []
     stems = unique_stems([_safe(path.name) for path in paths])
     there = _masks_in(masks)
+    taken: set[str] = set()
     with job.stage("Preparing photos", len(paths)) as stage:
         for path, stem in zip(paths, stems, strict=True):
             try:
+                content = photo_key(path)
+                if content in taken:
+                    raise _Unusable("it is an exact copy of another")
                 photo = _prepare(path, stem, into / "images", max_side)
                 mask = there.get(path.name) or there.get(path.stem)
                 photos.append(photo if mask is None else _with_mask(photo, mask, into / MASKS))
+                taken.add(content)
             except _Unusable as reason:
                 skipped.append(Skipped(_printable(path.name), str(reason)))
             stage.advance(1, _printable(path.name))
@@ -127,6 +133,8 @@ def _prepare(path: Path, stem: str, folder: Path, max_side: int) -> Photo:
             raise _Unusable(f"it has more than {MAX_PIXELS // 1_000_000} megapixels")
         if min(width, height) < LEAST_SIDE:
             raise _Unusable(f"it has {width} x {height} pixels only")
+        if max(width, height) > _WIDEST * min(width, height) or _is_panorama(image):
+            raise _Unusable("it is a panorama, stitched from several photos")
         kind, mode = image.format or "", image.mode
         try:
             exif = image.getexif()
@@ -172,6 +180,12 @@ def _opened(path: Path) -> Image.Image:
         raise _Unusable("it is not a picture that can be read") from error
     except _FAULTS as error:
         raise _Unusable("it is damaged, or can't be read") from error
+
+
+def _is_panorama(image: Image.Image) -> bool:
+    """Whether a picture's XMP data say so (Google's "GPano"), as those of a full sphere do, which is but 2 to 1."""
+    xmp = image.info.get("xmp", b"")
+    return b"GPano:ProjectionType" in (xmp if isinstance(xmp, bytes) else str(xmp).encode("utf-8", "replace"))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

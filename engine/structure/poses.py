@@ -15,9 +15,10 @@ from filelock import FileLock, Timeout
 from engine.cache import Cache, storage_errors, write_json
 from engine.captures.images import photo_key
 from engine.options import Options
-from engine.out_folder import refuse_capture, refuse_others
+from engine.out_folder import refuse_capture
 from engine.progress import Job
 from engine.structure import advice
+from engine.structure.earlier_result import FILES, REPORT, earlier_files, remove_files
 from engine.structure.frames import FRAMES, is_video, take_frames
 from engine.structure.mapper import SETTINGS
 from engine.structure.mapping_process import check_pycolmap, run_mapper
@@ -29,10 +30,9 @@ from sa3d_blender.protocol.errors import CaptureError, StorageError
 __all__ = ["CAMERA_MODELS", "PosesOptions", "find_poses"]
 
 CAMERA_MODELS = ("SIMPLE_RADIAL", "OPENCV", "SIMPLE_PINHOLE", "PINHOLE", "RADIAL", "OPENCV_FISHEYE")
-_VERSION = 1  # of the work folder's content
+_VERSION = 3  # of the work folder's content
 _PREPARED = "prepared.json"
-_REPORT = "poses.json"
-_OWN = ("images", MASKS, "transforms.json", POINTS, "sparse", _REPORT)
+_OWN = ("images", MASKS, "transforms.json", POINTS, "sparse", REPORT)
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class PosesOptions:
 def find_poses(source: Path, out: Path, options: Options, job: Job, how: PosesOptions | None = None) -> dict[str, Any]:
     """Finds the cameras of the photos in a folder, or of a video, and writes a capture into the folder ``out``.
 
+    What an earlier run wrote there is replaced, and only that; a folder that holds anything else is refused.
     It holds upright photos, a transforms.json, sparse points and COLMAP's model, all in one world: +Z up, the origin
     at what the cameras look at, the cameras 2 units away from it, by the median. The work is kept in the cache: a run
     that was stopped or killed goes on from there. Returns what was found, as `sa3d captures poses --json` prints it.
@@ -68,7 +69,7 @@ def find_poses(source: Path, out: Path, options: Options, job: Job, how: PosesOp
         )
     check_pycolmap()
     refuse_capture(out, source)
-    refuse_others(out, _OWN)
+    earlier_files(out, _OWN)  # refuses a folder that holds other things
     video, paths, skipped = is_video(source), [source], list[Skipped]()
     if not video:
         if not source.is_dir():
@@ -85,10 +86,11 @@ def find_poses(source: Path, out: Path, options: Options, job: Job, how: PosesOp
     lock = FileLock(work / ".lock", timeout=0)
     try:
         with storage_errors(work), lock:
-            photos, more = _prepared(work, paths, masks, video, how, job)
+            photos, more, told = _prepared(work, paths, masks, video, how, job)
             skipped = [*skipped, *more]
-            outcome = _mapped(work, photos, video, how, options, job, skipped)
-            return _write(work, out, photos, skipped, outcome, job)
+            told = [*told, *advice.skipped_warnings(skipped)]
+            outcome = _mapped(work, photos, video, how, options, job, told)
+            return _write(work, out, photos, skipped, outcome, told, job)
     except Timeout as error:
         raise StorageError(
             "The cameras of these photos are being found already.", "Wait until that has ended."
@@ -119,19 +121,21 @@ def _key(paths: Sequence[Path], masks: Path | None, how: PosesOptions, seed: int
 
 def _prepared(
     work: Path, paths: Sequence[Path], masks: Path | None, video: bool, how: PosesOptions, job: Job
-) -> tuple[list[Photo], list[Skipped]]:
-    """The upright copies in the work folder, made now or by an earlier run."""
+) -> tuple[list[Photo], list[Skipped], list[str]]:
+    """The upright copies in the work folder, made now or by an earlier run; and what is to be said of the video."""
     record = work / _PREPARED
     if record.exists():
         known = json.loads(record.read_text(encoding="utf-8"))
-        return [Photo(**each) for each in known["photos"]], [Skipped(**each) for each in known["skipped"]]
-    skipped: list[Skipped] = []
+        photos, skipped = [Photo(**each) for each in known["photos"]], [Skipped(**each) for each in known["skipped"]]
+        return photos, skipped, known["told"]
+    skipped, told = [], []
     if video:
-        photos = take_frames(paths[0], how.frames, work, how.max_side, job)
+        photos, told = take_frames(paths[0], how.frames, work, how.max_side, job)
     else:
         photos, skipped = prepare_photos(paths, masks, work, how.max_side, job)
-    write_json(record, {"photos": [asdict(each) for each in photos], "skipped": [asdict(each) for each in skipped]})
-    return photos, skipped
+    found = {"photos": [asdict(each) for each in photos], "skipped": [asdict(each) for each in skipped], "told": told}
+    write_json(record, found)
+    return photos, skipped, told
 
 
 def _mapped(
@@ -141,12 +145,11 @@ def _mapped(
     how: PosesOptions,
     options: Options,
     job: Job,
-    skipped: Sequence[Skipped],
+    told: Sequence[str],
 ) -> dict[str, Any]:
     if len(photos) < advice.LEAST_PHOTOS:
-        told = " ".join(advice.skipped_warnings(skipped))
         raise CaptureError(
-            f"Only {len(photos)} photos can be used, at least {advice.LEAST_PHOTOS} are needed. {told}".strip(),
+            " ".join([f"Only {len(photos)} photos can be used, at least {advice.LEAST_PHOTOS} are needed.", *told]),
             "Take more photos, each sharing 70 % or more with the next.",
         )
     if not (work / OUTCOME).exists():
@@ -160,18 +163,25 @@ def _mapped(
     outcome: dict[str, Any] = json.loads((work / OUTCOME).read_text(encoding="utf-8"))
     if len(outcome["frames"]) < advice.LEAST_PHOTOS:
         what, cure = advice.failure(photos, outcome)
-        raise CaptureError(" ".join([what, *advice.skipped_warnings(skipped)]), cure)
+        raise CaptureError(" ".join([what, *told]), cure)
     return outcome
 
 
 def _write(
-    work: Path, out: Path, photos: Sequence[Photo], skipped: Sequence[Skipped], outcome: Mapping[str, Any], job: Job
+    work: Path,
+    out: Path,
+    photos: Sequence[Photo],
+    skipped: Sequence[Skipped],
+    outcome: Mapping[str, Any],
+    told: Sequence[str],
+    job: Job,
 ) -> dict[str, Any]:
     by_name = {photo.name: photo for photo in photos}
-    told = [*advice.skipped_warnings(skipped), *advice.warnings(photos, outcome)]
+    told = [*told, *advice.warnings(photos, outcome)]
     for line in told:
         job.log(f"Warning: {line}")
     frames = []
+    earlier = earlier_files(out, _OWN)
     with job.stage("Writing the capture", len(outcome["frames"])) as stage, written_together(out) as part:
         for frame in outcome["frames"]:
             photo = by_name[frame["name"]]
@@ -199,7 +209,15 @@ def _write(
             "warnings": told,
             "seconds": dict(job.timings),
         }
-        write_json(part / _REPORT, {key: value for key, value in report.items() if key != "capture"})
+        kept = {key: value for key, value in report.items() if key != "capture"}
+        new = {path.relative_to(part).as_posix() for path in part.rglob("*") if path.is_file()} | {REPORT}
+        # Were we killed before the earlier result's files are gone, the next run would find them listed still.
+        write_json(part / REPORT, kept | {FILES: sorted(new | earlier)})
+    if earlier - new:
+        remove_files(out, earlier - new)
+        with storage_errors(out):
+            write_json(out / REPORT, kept | {FILES: sorted(new)})
+        job.log(f"{len(earlier - new)} files of an earlier result in {out} are removed.")
     return report
 
 

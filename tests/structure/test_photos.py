@@ -43,10 +43,10 @@ def test_a_turned_photo_is_set_upright_and_its_focal_length_becomes_pixels(folde
 
 
 def test_photos_of_one_camera_and_size_share_a_lens_and_others_do_not(folder, tmp_path):
-    for name, model, size in (("a", "X", 120), ("b", "X", 120), ("c", "Y", 120), ("d", "X", 140)):
+    for seed, (name, model, size) in enumerate((("a", "X", 120), ("b", "X", 120), ("c", "Y", 120), ("d", "X", 140))):
         exif = Image.Exif()
         exif[ExifTags.Base.Model] = model
-        picture(size).save(folder / f"{name}.jpg", exif=exif)
+        picture(size, seed=seed).save(folder / f"{name}.jpg", exif=exif)
     photos, _ = prepared(folder, tmp_path)
     lens = {name: photo.lens for name, photo in photos.items()}
     assert lens["a.jpg"] == lens["b.jpg"] and len(set(lens.values())) == 3
@@ -127,6 +127,42 @@ def test_masks_go_along_black_and_white_and_of_the_photos_size(folder, tmp_path)
     with Image.open(tmp_path / "work/masks" / photos["a.jpg"].mask) as written:
         levels = np.asarray(written)
     assert levels.shape == (200, 300) and set(np.unique(levels)) == {0, 255} and levels[:, 200:].min() == 255
+
+
+def test_of_exact_copies_one_is_taken_and_the_others_are_named(folder, tmp_path):
+    for name in ("a.jpg", "b.jpg"):
+        picture(seed=1).save(folder / name)
+    picture(seed=2).save(folder / "c.jpg")
+    photos, skipped = prepared(folder, tmp_path)
+    assert set(photos) == {"a.jpg", "c.jpg"} and "exact copy" in skipped["b.jpg"]
+
+
+def test_panoramas_are_left_out_and_wide_screens_are_not(folder, tmp_path):
+    picture(1200, 220).save(folder / "wide.jpg")
+    xmp = b"<x:xmpmeta><GPano:ProjectionType>equirectangular</GPano:ProjectionType></x:xmpmeta>"
+    picture(400, 200).save(folder / "sphere.jpg", xmp=xmp)
+    picture(235, 100).save(folder / "cinema.jpg")
+    photos, skipped = prepared(folder, tmp_path)
+    assert set(photos) == {"cinema.jpg"}
+    assert "panorama" in skipped["wide.jpg"] and "panorama" in skipped["sphere.jpg"]
+
+
+def test_a_grey_photo_becomes_rgb_and_a_turned_heic_upright_with_its_focal_length(folder, tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    picture().convert("L").save(folder / "grey.jpg")
+    upright = Image.new("RGB", (80, 120), (0, 0, 255))
+    upright.paste((255, 0, 0), (0, 0, 80, 40))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    exif.get_ifd(0x8769)[ExifTags.Base.FocalLengthIn35mmFilm] = 26
+    upright.transpose(Image.Transpose.ROTATE_90).save(folder / "phone.HEIC", exif=exif.tobytes(), quality=90)
+    photos, skipped = prepared(folder, tmp_path)
+    assert not skipped and photos["phone.HEIC"].focal_px == pytest.approx(26 / np.hypot(36, 24) * np.hypot(80, 120))
+    with Image.open(tmp_path / "work/images" / photos["phone.HEIC"].name) as copy:
+        assert copy.format == "JPEG" and copy.size == (80, 120)
+        assert copy.getpixel((40, 10))[0] > 200 and copy.getpixel((40, 110))[2] > 200
+    with Image.open(tmp_path / "work/images" / photos["grey.jpg"].name) as copy:
+        assert copy.mode == "RGB"
 
 
 def test_a_folder_without_photos_is_refused(folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -142,6 +143,79 @@ def test_the_same_photos_again_cost_nothing_and_give_the_same(found):
     find_poses(place / "photos", place / "again", Options(place / "cache", "cpu"), job)
     assert "Matching photos" not in job.timings
     assert (place / "again/transforms.json").read_bytes() == (place / "capture/transforms.json").read_bytes()
+
+
+def test_photos_of_several_cameras_are_placed_each_with_its_own_lens(scene, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    focal = {}
+    for i, name in enumerate(NAMES):
+        with Image.open(scene[0] / name) as whole:
+            if i % 3 == 0:
+                mine, focal[name] = whole.copy(), FOCAL
+            elif i % 3 == 1:  # held upright
+                mine, focal[name] = whole.crop((70, 0, 250, 240)), FOCAL
+            else:  # another phone
+                mine, focal[name] = whole.resize((WIDTH * 3 // 4, HEIGHT * 3 // 4), Image.Resampling.BOX), FOCAL * 0.75
+        mine.save(folder / name)
+    report = find_poses(folder, tmp_path / "capture", Options(tmp_path / "cache", "cpu"), Job())
+    assert report["placed"] == COUNT and not report["warnings"]
+    views = load_capture(tmp_path / "capture").views
+    assert len({(view.camera.width, view.camera.height) for view in views}) == 3
+    for view in views:
+        # Small photos on a short arc don't tell a focal length well; a lens of the others' would be off by a third.
+        assert view.camera.fl_x == pytest.approx(focal[f"{view.stem}.png"], rel=0.1)
+
+
+def files_in(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_result_replaces_what_the_first_wrote_and_only_that(scene, found, tmp_path):
+    options = Options(found[0] / "cache", "cpu")
+    out = tmp_path / "capture"
+    find_poses(found[0] / "photos", out, options, Job())
+    (out / "images/mine.png").write_bytes(b"the user's own")
+    fewer = tmp_path / "photos"
+    fewer.mkdir()
+    for name in NAMES[:7]:
+        os.link(scene[0] / name, fewer / f"other_{name}")
+    lines: list[str] = []
+    find_poses(fewer, out, Options(tmp_path / "cache", "cpu"), Job(log=lines.append))
+    images = {f"images/other_{name}" for name in NAMES[:7]} | {"images/mine.png"}
+    assert {name for name in files_in(out) if name.startswith("images/")} == images
+    listed = set(json.loads((out / "poses.json").read_text())["files"])
+    assert listed == files_in(out) - {"images/mine.png"} and any("earlier result" in line for line in lines)
+    assert len(load_capture(out).views) == 7
+
+
+def test_a_result_that_was_cut_short_is_cleared_by_the_next(found, tmp_path, monkeypatch):
+    options = Options(found[0] / "cache", "cpu")
+    out = tmp_path / "capture"
+    find_poses(found[0] / "photos", out, options, Job())
+    report = json.loads((out / "poses.json").read_text())
+    (out / "images/old.png").write_bytes(b"of an earlier result")
+    (out / "poses.json").write_text(json.dumps(report | {"files": [*report["files"], "images/old.png"]}))
+
+    def die(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("engine.structure.poses.remove_files", die)
+        find_poses(found[0] / "photos", out, options, Job())
+    assert (out / "images/old.png").exists()
+    find_poses(found[0] / "photos", out, options, Job())
+    assert not (out / "images/old.png").exists() and len(load_capture(out).views) == COUNT
+
+
+def test_a_capture_of_someone_else_is_no_place_for_a_result(found, tmp_path):
+    options = Options(found[0] / "cache", "cpu")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/a.png").write_bytes(b"a photo")
+    (tmp_path / "transforms.json").write_text("{}")
+    with pytest.raises(StorageError, match="holds a capture already") as fault:
+        find_poses(found[0] / "photos", tmp_path, options, Job())
+    assert "--out" in fault.value.cure and files_in(tmp_path) == {"images/a.png", "transforms.json"}
 
 
 SCRIPT = """
