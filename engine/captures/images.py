@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,6 +38,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _ALPHA_MODES = frozenset({"RGBA", "LA", "PA", "La", "RGBa"})
 _EXIF_ORIENTATION = 0x0112
+_BLOCK = 1 << 22  # bytes
 _REPLACE = "Replace the file with an intact copy, or remove it from the capture."
 _SAVE_AS_PNG = "Save it as an 8-bit RGB PNG or JPEG."
 
@@ -115,13 +116,20 @@ def working_size(camera: Camera, max_side: int) -> tuple[int, int]:
     return max(1, round(camera.width * scale)), max(1, round(camera.height * scale))
 
 
-def photo_key(path: Path) -> str:
-    """The SHA-256 of the file's bytes, 64 hexadecimal digits: the same content has the same key anywhere."""
+def photo_key(path: Path, check: Callable[[], None] = lambda: None) -> str:
+    """The SHA-256 of the file's bytes, 64 hexadecimal digits: the same content has the same key anywhere.
+
+    ``check`` is called every few megabytes; what it raises ends the reading.
+    """
+    digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                check()
     except OSError as error:
         raise _unreadable(path, error) from error
+    return digest.hexdigest()
 
 
 def working_key(view: View, max_side: int) -> str:

@@ -13,12 +13,20 @@ __all__ = ["FEW_FEATURES", "LEAST_PHOTOS", "failure", "skipped_warnings", "unpla
 LEAST_PHOTOS = 3
 FEW_FEATURES = 100
 _FEW_INLIERS = 30
+_EXAMPLES = 5  # names in a sentence
 _MORE = "Take more photos in between, each sharing 70 % or more with the next."
 
 NO_DETAIL = "they show hardly any detail (dark, blurred or plain)"
 NOTHING_SHARED = "they share too little with the others"
 APART = "they fit each other, but not the rest"
 UNCERTAIN = "where they were taken from could not be told for certain"
+
+_OF_ONE = {
+    NO_DETAIL: "it shows hardly any detail (dark, blurred or plain)",
+    NOTHING_SHARED: "it shares too little with the others",
+    APART: "it fits a few others, but not the rest",
+    UNCERTAIN: "where it was taken from could not be told for certain",
+}
 
 
 def unplaced(photos: Sequence[Photo], outcome: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -47,10 +55,17 @@ def warnings(photos: Sequence[Photo], outcome: Mapping[str, Any]) -> list[str]:
     told = []
     for why, names in unplaced(photos, outcome).items():
         cure = {
-            NO_DETAIL: "Take them again with more light, in focus.",
-            APART: "The photos fall into separate groups; " + _MORE[0].lower() + _MORE[1:],
+            NO_DETAIL: f"Take {'it' if len(names) == 1 else 'them'} again with more light, in focus.",
+            APART: "If they show another scene, put them into a folder of their own; if it is the same, "
+            + _MORE[0].lower()
+            + _MORE[1:],
         }.get(why, _MORE)
-        told.append(f"{len(names)} of {len(photos)} photos found no place: {examples(names)}; {why}. {cure}")
+        clause = _OF_ONE[why] if len(names) == 1 else why
+        all_names = " (poses.json lists all)" if len(names) > _EXAMPLES else ""
+        told.append(
+            f"{len(names)} of {len(photos)} photos found no place: {examples(names, _EXAMPLES)}{all_names}; "
+            f"{clause}. {cure}"
+        )
     placed = {frame["name"] for frame in outcome["frames"]}
     # A small model of photos that the largest has as well is a false start, no scene of its own.
     others = [len(names) for names in outcome["models"][1:] if not placed.issuperset(names)]

@@ -19,7 +19,16 @@ from typing import Any
 import numpy as np
 
 from engine.structure.outcome import write_outcome
-from engine.structure.pairs import EXHAUSTIVE_UP_TO, all_pairs, look_alikes, neighbours, vlad, words
+from engine.structure.pairs import (
+    ALIKE,
+    ALIKE_IN_VIDEO,
+    EXHAUSTIVE_UP_TO,
+    all_pairs,
+    look_alikes,
+    neighbours,
+    vlad,
+    words,
+)
 
 __all__ = ["DATABASE", "MODELS", "SETTINGS", "main"]
 
@@ -149,8 +158,8 @@ def _pairs(pycolmap: Any, place: Path, names: list[str], settings: dict[str, Any
 
         typical = words(descriptors(), settings["seed"])
         vectors = [vlad(found, typical) for found in descriptors()]
-    alike = look_alikes(vectors, 5 if settings["ordered"] else 20)
-    return neighbours(len(names)) | alike
+    near = neighbours(len(names))
+    return near | look_alikes(vectors, ALIKE_IN_VIDEO if settings["ordered"] else ALIKE, near)
 
 
 def _matches(pycolmap: Any, place: Path, pairs: list[tuple[str, str]], settings: dict[str, Any]) -> None:

@@ -6,16 +6,18 @@ descriptors into a compact image representation", 2010), made from the photos th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence, Set
 
 import numpy as np
 from scipy.cluster.vq import kmeans2, vq
 
-__all__ = ["EXHAUSTIVE_UP_TO", "all_pairs", "look_alikes", "neighbours", "vlad", "words"]
+__all__ = ["ALIKE", "ALIKE_IN_VIDEO", "EXHAUSTIVE_UP_TO", "all_pairs", "look_alikes", "neighbours", "vlad", "words"]
 
 EXHAUSTIVE_UP_TO = 120  # photos: 7,140 pairs
 NEIGHBOURS = 10  # photos to either side, in the order of names or of the video
 ALIKE = 20  # most similar photos for each
+ALIKE_IN_VIDEO = 5  # of those that aren't near in time
 WORDS = 32
 _SAMPLE = 200  # descriptors of a photo that the words are made from
 
@@ -60,14 +62,19 @@ def vlad(descriptors: np.ndarray, typical: np.ndarray) -> np.ndarray:
     return flat / length if length > 0 else flat
 
 
-def look_alikes(vectors: Sequence[np.ndarray], most: int = ALIKE) -> set[tuple[int, int]]:
-    """For each photo the ``most`` others that look most like it, by their vectors."""
+def look_alikes(
+    vectors: Sequence[np.ndarray], most: int = ALIKE, besides: Set[tuple[int, int]] = frozenset()
+) -> set[tuple[int, int]]:
+    """For each photo the ``most`` others that look most like it, by their vectors.
+
+    Pairs of ``besides`` don't count: a video's next frames are always the most alike, and would hide that its end is
+    back at its beginning.
+    """
     table = np.stack(list(vectors))  # [N, D]
-    pairs = set()
+    pairs: set[tuple[int, int]] = set()
     for i, vector in enumerate(table):
         alike = table @ vector
-        alike[i] = -np.inf
-        for j in np.argsort(-alike, kind="stable")[:most]:
-            if j != i:
-                pairs.add((min(i, int(j)), max(i, int(j))))
+        others = (int(j) for j in np.argsort(-alike, kind="stable"))
+        new = (pair for j in others if j != i and (pair := (min(i, j), max(i, j))) not in besides)
+        pairs.update(itertools.islice(new, most))
     return pairs

@@ -109,7 +109,7 @@ def prepare_photos(
     with job.stage("Preparing photos", len(paths)) as stage:
         for path, stem in zip(paths, stems, strict=True):
             try:
-                content = photo_key(path)
+                content = photo_key(path, job.check)
                 if content in taken:
                     raise _Unusable("it is an exact copy of another")
                 photo = _prepare(path, stem, into / "images", max_side)
@@ -217,6 +217,7 @@ def _lens(exif: Image.Exif) -> tuple[str, float | None]:
     parts.append(None if digital in (None, 1.0) else f"x{digital:.2f}")
     if equivalent is not None and not 4 <= equivalent <= 2000:
         equivalent = None
+    parts.append(None if equivalent is None else f"{equivalent:.0f} of 35")  # phones note a digital zoom there only
     return "|".join(_printable(str(part)).strip() for part in parts if part is not None), equivalent
 
 

@@ -30,7 +30,7 @@ from sa3d_blender.protocol.errors import CaptureError, StorageError
 __all__ = ["CAMERA_MODELS", "PosesOptions", "find_poses"]
 
 CAMERA_MODELS = ("SIMPLE_RADIAL", "OPENCV", "SIMPLE_PINHOLE", "PINHOLE", "RADIAL", "OPENCV_FISHEYE")
-_VERSION = 3  # of the work folder's content
+_VERSION = 4  # of the work folder's content
 _PREPARED = "prepared.json"
 _OWN = ("images", MASKS, "transforms.json", POINTS, "sparse", REPORT)
 
@@ -110,7 +110,7 @@ def _key(paths: Sequence[Path], masks: Path | None, how: PosesOptions, seed: int
     digest = hashlib.sha256(f"{_VERSION}|{how.max_side}|{how.frames}|{how.camera}|{seed}".encode())
     with job.stage("Looking for earlier work", len(paths)) as stage:
         for path in paths:
-            digest.update(f"|{path.name}|{photo_key(path)}".encode("utf-8", "surrogateescape"))
+            digest.update(f"|{path.name}|{photo_key(path, job.check)}".encode("utf-8", "surrogateescape"))
             stage.advance()
         if masks is not None:
             for path in sorted(each for each in masks.iterdir() if each.is_file()):
@@ -128,7 +128,7 @@ def _prepared(
         known = json.loads(record.read_text(encoding="utf-8"))
         photos, skipped = [Photo(**each) for each in known["photos"]], [Skipped(**each) for each in known["skipped"]]
         return photos, skipped, known["told"]
-    skipped, told = [], []
+    skipped, told = list[Skipped](), list[str]()
     if video:
         photos, told = take_frames(paths[0], how.frames, work, how.max_side, job)
     else:

@@ -129,6 +129,17 @@ def test_masks_go_along_black_and_white_and_of_the_photos_size(folder, tmp_path)
     assert levels.shape == (200, 300) and set(np.unique(levels)) == {0, 255} and levels[:, 200:].min() == 255
 
 
+def test_a_digital_zoom_that_only_the_equivalent_focal_length_tells_is_another_lens(folder, tmp_path):
+    for seed, equivalent in enumerate((26, 26, 52)):
+        exif = Image.Exif()
+        inner = exif.get_ifd(0x8769)
+        inner[ExifTags.Base.FocalLength], inner[ExifTags.Base.FocalLengthIn35mmFilm] = 5.7, equivalent
+        picture(seed=seed).save(folder / f"{seed}.jpg", exif=exif)
+    photos, _ = prepared(folder, tmp_path)
+    lens = [photos[f"{seed}.jpg"].lens for seed in range(3)]
+    assert lens[0] == lens[1] != lens[2]
+
+
 def test_of_exact_copies_one_is_taken_and_the_others_are_named(folder, tmp_path):
     for name in ("a.jpg", "b.jpg"):
         picture(seed=1).save(folder / name)

@@ -308,3 +308,15 @@ def test_a_capture_without_cameras_is_told_how_to_get_them(scene):
     with pytest.raises(CaptureError, match="no cameras") as fault:
         load_capture(scene[0])
     assert "sa3d captures poses" in fault.value.cure
+
+
+def test_faded_photos_are_placed_by_a_second_try_with_faint_features(scene, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in NAMES:
+        with Image.open(scene[0] / name) as photo_:
+            Image.fromarray((100 + np.asarray(photo_) * 0.07).astype(np.uint8)).save(folder / name)
+    job = Job()
+    report = find_poses(folder, tmp_path / "capture", Options(tmp_path / "cache", "cpu"), job)
+    assert "Finding features again" in job.timings
+    assert report["placed"] == COUNT and len(load_capture(tmp_path / "capture").views) == COUNT
