@@ -28,7 +28,7 @@ MOST_FRAMES = 200_000
 _WHOLE = 0.9  # of the frames that a video announces: with fewer it is damaged
 _LOOK_SIDE = 160  # pixels of a frame when it is looked at
 _STILL = 0.25  # a pick that moved less than this share of the usual way between two picks is left out
-_BLURRED = 0.35  # of the median sharpness: a stretch whose best frame is below that is left out
+_BLURRED = 0.35  # of the median sharpness around it: a stretch whose best frame is below that is left out
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,10 @@ def pick(looks: Sequence[Look], count: int) -> list[Look]:
     stretch = np.minimum((way / way[-1] * count).astype(int), count - 1)
     sharp = np.array([look.sharpness for look in looks])
     best = [int(members[sharp[members].argmax()]) for n in range(count) if len(members := np.flatnonzero(stretch == n))]
-    good = [i for i in best if sharp[i] >= _BLURRED * np.median(sharp[best])]
+    # Compared with what is near in time: another side of the scene may show less detail, and is wanted all the same.
+    near = max(5, len(best) // 8)
+    usual_sharp = [np.median(sharp[best[max(0, n - near) : n + near + 1]]) for n in range(len(best))]
+    good = [i for i, usual in zip(best, usual_sharp, strict=True) if sharp[i] >= _BLURRED * usual]
     travelled = np.cumsum(motion)
     usual = float(travelled[-1]) / count
     kept = good[:1]
@@ -200,11 +203,21 @@ def _sharpness(grey: np.ndarray) -> float:
 
 
 def _shift(before: np.ndarray, after: np.ndarray) -> float:
-    """By what share of its width the picture moved, by phase correlation (Kuglin and Hines, 1975)."""
+    """By what share of its width the picture moved, by phase correlation (Kuglin and Hines, 1975).
+
+    Parts of a pixel count: a slow walk moves less than one from frame to frame.
+    """
     window = np.outer(np.hanning(before.shape[0]), np.hanning(before.shape[1]))
     cross = np.fft.rfft2((before - before.mean()) * window) * np.conj(np.fft.rfft2((after - after.mean()) * window))
     peaks = np.fft.irfft2(cross / (np.abs(cross) + 1e-6), s=before.shape)
-    y, x = np.unravel_index(int(peaks.argmax()), before.shape)
-    dy = min(int(y), before.shape[0] - int(y))
-    dx = min(int(x), before.shape[1] - int(x))
+    y, x = (int(i) for i in np.unravel_index(int(peaks.argmax()), before.shape))
+    dy = y + _summit(peaks[y - 1, x], peaks[y, x], peaks[(y + 1) % before.shape[0], x])
+    dx = x + _summit(peaks[y, x - 1], peaks[y, x], peaks[y, (x + 1) % before.shape[1]])
+    dy, dx = min(abs(dy), before.shape[0] - dy), min(abs(dx), before.shape[1] - dx)
     return float(np.hypot(dx, dy) / max(before.shape))
+
+
+def _summit(left: float, middle: float, right: float) -> float:
+    """Where the parabola through three neighbours is highest, from -0.5 to 0.5 of their distance off the middle."""
+    bend = left - 2 * middle + right
+    return 0.0 if bend >= 0 else float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5))

@@ -30,7 +30,7 @@ from sa3d_blender.protocol.errors import CaptureError, StorageError
 __all__ = ["CAMERA_MODELS", "PosesOptions", "find_poses"]
 
 CAMERA_MODELS = ("SIMPLE_RADIAL", "OPENCV", "SIMPLE_PINHOLE", "PINHOLE", "RADIAL", "OPENCV_FISHEYE")
-_VERSION = 4  # of the work folder's content
+_VERSION = 5  # of the work folder's content
 _PREPARED = "prepared.json"
 _OWN = ("images", MASKS, "transforms.json", POINTS, "sparse", REPORT)
 

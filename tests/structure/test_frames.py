@@ -8,9 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from engine.progress import Job
-from engine.structure.frames import Look, pick, take_frames
+from engine.structure.frames import Look, _shift, pick, take_frames
 from sa3d_blender.protocol.errors import Cancelled, CaptureError
 
 
@@ -26,6 +27,20 @@ def test_a_pause_gives_few_frames_and_blur_none():
     assert sum(100 <= i < 200 for i in chosen) <= 2 and sum(i < 100 for i in chosen) > 5
     looks = [Look(i, 0.05 if 40 <= i < 60 else 1.0, 0.02) for i in range(100)]
     assert not any(42 <= look.index < 58 for look in pick(looks, 20))
+
+
+def test_a_side_with_less_detail_is_no_blur():
+    looks = [Look(i, 0.4 if i < 60 or i >= 260 else 2.5, 0.02) for i in range(300)]
+    chosen = [look.index for look in pick(looks, 100)]
+    assert sum(i < 50 for i in chosen) > 10 and sum(i >= 270 for i in chosen) > 5
+
+
+@pytest.mark.parametrize("pixels", [0.0, 0.25, 0.5, 3.0, 5.75])
+def test_motion_is_told_to_parts_of_a_pixel(pixels):
+    noise = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(90, 220)), 2) * 400
+    before, after = noise[:, 20:180], ndimage.shift(noise, (0, pixels), order=3)[:, 20:180]
+    assert _shift(before, after) == pytest.approx(pixels / 160, abs=0.2 / 160)
+    assert _shift(after, before) == pytest.approx(pixels / 160, abs=0.2 / 160)
 
 
 @pytest.fixture
