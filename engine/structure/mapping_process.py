@@ -106,6 +106,8 @@ def _follow(
                 stages.close()
                 kind, database = message["stage"], folder / message.get("database", DATABASE)
                 title = _STAGES[kind] + (" again" if message.get("again") else "")
+                if kind == "features" and message.get("again"):
+                    job.log("Many photos found no place, and they have few features: trying again with fainter ones.")
                 stage = stages.enter_context(job.stage(title, max(1, message["total"])))
                 first = _count(database, kind) or 0
                 stage.total = max(1, message["total"] - first)  # what an earlier run did takes no time

@@ -159,6 +159,10 @@ def test_a_video_that_gives_no_photos_is_refused_with_why(tmp_path):
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) * 6 // 10])  # its index, which comes last, is gone
     (tmp_path / "empty.mp4").write_bytes(b"")
     film(tmp_path / "one.mp4", arrows(1))
+    with av.open(str(tmp_path / "none.mp4"), "w") as written:
+        stream = written.add_stream("mpeg4", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 120, 160, "yuv420p"
+        written.start_encoding()
     with av.open(str(tmp_path / "sound.mp4"), "w") as written:
         stream = written.add_stream("aac", rate=44100)
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
@@ -169,6 +173,7 @@ def test_a_video_that_gives_no_photos_is_refused_with_why(tmp_path):
         ("cut", "ends too early"),
         ("empty", "ends too early, or is no video"),
         ("one", "has 1 frame that can be read"),
+        ("none", "holds no pictures"),
         ("sound", "holds no pictures"),
     ):
         with pytest.raises(CaptureError, match=why) as fault:

@@ -316,7 +316,8 @@ def test_faded_photos_are_placed_by_a_second_try_with_faint_features(scene, tmp_
     for name in NAMES:
         with Image.open(scene[0] / name) as photo_:
             Image.fromarray((100 + np.asarray(photo_) * 0.07).astype(np.uint8)).save(folder / name)
-    job = Job()
+    lines: list[str] = []
+    job = Job(log=lines.append)
     report = find_poses(folder, tmp_path / "capture", Options(tmp_path / "cache", "cpu"), job)
-    assert "Finding features again" in job.timings
+    assert "Finding features again" in job.timings and any("fainter" in line for line in lines)
     assert report["placed"] == COUNT and len(load_capture(tmp_path / "capture").views) == COUNT
