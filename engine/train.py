@@ -31,6 +31,7 @@ from engine.fields.cost import available_bytes, needed_bytes, refuse_without_mem
 from engine.fields.heldout import HeldOut, heldout_psnr_db, spread_numbers
 from engine.fields.imports.imported import ImportedField
 from engine.fields.kinds import kind_of
+from engine.fields.pixels import as_bytes
 from engine.fields.resume import NAME as UNFINISHED
 from engine.fields.resume import Keeper
 from engine.fields.settings import Corner, TrainingSettings
@@ -204,9 +205,11 @@ def _train(
         box = replace(box, aabb=np.array(settings.box, np.float64), of_points=False)
     elif box.of_points:
         job.log("The region of interest is fitted to the capture's sparse points.")
-    refuse_without_memory(needed_bytes([*training, *others], box, settings, kind), available_bytes(device))
+    refuse_without_memory(
+        needed_bytes([*training, *others], box, settings, kind, capture.has_alpha), available_bytes(device)
+    )
     with job.stage("Reading photos", len(training) + len(others)) as stage:
-        cameras, images = _photos(training, settings, copies, stage)
+        cameras, images = _photos(training, settings, copies, stage, as_levels=True)
         counted = _counted(others, settings, copies)
         heldout = HeldOut([view.name for view in others], *_photos(others, settings, copies, stage), counted=counted)
         counted = _counted(training, settings, copies)
@@ -228,13 +231,14 @@ def _train(
 
 
 def _photos(
-    views: list[View], settings: TrainingSettings, copies: PhotoCopies, stage: Stage
+    views: list[View], settings: TrainingSettings, copies: PhotoCopies, stage: Stage, as_levels: bool = False
 ) -> tuple[list[Camera], list[np.ndarray]]:
+    """Photos at working size with their cameras; ``as_levels``: those without opacity as bytes, a quarter of the room."""
     cameras, images = [], []
     for view in views:
         camera, image = working_photo(view, settings.max_side_px, copies)
         cameras.append(camera)
-        images.append(image)
+        images.append(as_bytes(image) if as_levels and image.shape[2] == 3 else image)
         stage.advance(1, view.stem)
     return cameras, images
 

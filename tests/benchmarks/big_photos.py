@@ -43,7 +43,7 @@ KINDS: dict[str, tuple[Callable[[Image.Image], Image.Image], str, dict[str, obje
     "png in 16-bit grey": (_deep, ".png", FAST),
     "tiff": (lambda image: image.convert("RGB"), ".tif", {}),
     "deflated tiff": (lambda image: image.convert("RGB"), ".tif", {"compression": "tiff_adobe_deflate"}),
-    "webp": (lambda image: image.convert("RGB"), ".webp", {"quality": 90, "method": 0}),
+    "webp": (lambda image: image.convert("RGB"), ".webp", {"quality": 60, "method": 0}),
     "jpeg and a mask": (lambda image: image.convert("RGB"), ".jpg", {"quality": 92}),
 }
 
