@@ -205,9 +205,8 @@ def _train(
         box = replace(box, aabb=np.array(settings.box, np.float64), of_points=False)
     elif box.of_points:
         job.log("The region of interest is fitted to the capture's sparse points.")
-    refuse_without_memory(
-        needed_bytes([*training, *others], box, settings, kind, capture.has_alpha), available_bytes(device)
-    )
+    needed = needed_bytes([*training, *others], box, settings, kind, capture.has_alpha)
+    refuse_without_memory(needed, available_bytes(device))
     with job.stage("Reading photos", len(training) + len(others)) as stage:
         cameras, images = _photos(training, settings, copies, stage, as_levels=True)
         counted = _counted(others, settings, copies)
@@ -233,7 +232,7 @@ def _train(
 def _photos(
     views: list[View], settings: TrainingSettings, copies: PhotoCopies, stage: Stage, as_levels: bool = False
 ) -> tuple[list[Camera], list[np.ndarray]]:
-    """Photos at working size with their cameras; ``as_levels``: those without opacity as bytes, a quarter of the room."""
+    """Photos at working size with their cameras; ``as_levels``: as bytes where they carry no opacity."""
     cameras, images = [], []
     for view in views:
         camera, image = working_photo(view, settings.max_side_px, copies)

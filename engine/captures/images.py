@@ -132,8 +132,8 @@ def read_levels(view: View, size: tuple[int, int]) -> np.ndarray:
     """A photo that is far larger than ``size`` (width, height), shrunk to that as read_rgb does and rounded to its own
     levels: uint8, or uint16 for grey photos of 16 bits, [H, W, 3 or 4]. These numbers are what is kept of it.
 
-    It takes the memory of its decoder, 4 bytes a pixel (for some files up to 8), another one for a silhouette, and
-    about 100 MB. Raises CaptureError as read_rgb does.
+    It takes the memory of its decoder, 4 bytes a pixel of the photo (for compressed TIFFs 7, for WebPs 16), one more
+    for a silhouette, and up to 100 MB. Raises CaptureError as read_rgb does.
     """
     found = None
     with stored_photo(view, size) as photo:

@@ -141,12 +141,8 @@ def needed_bytes(
         model = kind_of(kind).make(box, resolution, settings)
     numbers = sum(p.numel() for p in model.parameters())
     samples = settings.rays * settings.of_scene(bounded=box.kind == "object").sampling.fine
-    return (
-        BASE_BYTES
-        + pixels * (BYTES_WITH_ALPHA if has_alpha else BYTES_A_PHOTO_PIXEL)
-        + numbers * 4 * COPIES
-        + samples * model.bytes_a_sample
-    )
+    photos = pixels * (BYTES_WITH_ALPHA if has_alpha else BYTES_A_PHOTO_PIXEL)
+    return BASE_BYTES + photos + numbers * 4 * COPIES + samples * model.bytes_a_sample
 
 
 def available_bytes(device: torch.device | None = None) -> int | None:
