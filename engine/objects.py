@@ -14,7 +14,6 @@ from engine.devices import pick_device
 from engine.finished_mesh import finished
 from engine.known_distance import KnownDistance
 from engine.lifting.corrections import correct, undo
-from engine.lifting.masks import resample
 from engine.lifting.store import StoredObject, store
 from engine.meshing.export import write_glb
 from engine.meshing.formats import check_mesh_path, write_mesh
@@ -119,7 +118,7 @@ def write_result(workspace: Workspace, done: Segmented, prompt: UserPrompt, trai
     with written_together(out) as part:
         for stem, mask in done.masks.items():
             camera = workspace.stored[stem].camera
-            write_mask(part / MASKS / f"{stem}.png", resample(mask, (camera.height, camera.width)))
+            write_mask(part / MASKS / f"{stem}.png", mask, (camera.width, camera.height))
         write_glb(done.mesh, part / MESH)
         write_object(part / EVIDENCE, ObjectFile(done.stored, workspace.capture_key, trained.key))
         clicks = prompt_places(workspace, prompt)
@@ -283,8 +282,8 @@ def _replace_object(
     fresh = render_masks(workspace, new, job, changed)
     masks = {}
     for stem, view in workspace.views.items():
-        size = (view.camera.height, view.camera.width)
-        masks[stem] = fresh[stem] if stem in fresh else resample(read_mask(folder / MASKS / f"{stem}.png"), size)
+        size = (view.camera.width, view.camera.height)
+        masks[stem] = fresh[stem] if stem in fresh else read_mask(folder / MASKS / f"{stem}.png", size)
     texture = texture_for(workspace, request)
     mesh = make_mesh(workspace, new, stored.seen(), request, masks, job, request.mesh.level, texture)
     made = finished(workspace, mesh, masks, request.mesh, job)
@@ -294,7 +293,7 @@ def _replace_object(
     with written_together(folder) as part:
         for stem, mask in fresh.items():
             camera = workspace.stored[stem].camera
-            write_mask(part / MASKS / f"{stem}.png", resample(mask, (camera.height, camera.width)))
+            write_mask(part / MASKS / f"{stem}.png", mask, (camera.width, camera.height))
         write_glb(made.mesh, part / MESH)
         write_object(part / EVIDENCE, ObjectFile(stored, workspace.capture_key, trained.key))
         write_json(part / SCENE, scene_description(root.absolute().name, root, workspace.stored, places))
