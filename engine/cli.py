@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import engine.server_start  # isort: skip  # noqa: F401  under `sa3d serve`, standard output is kept for frames
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,7 @@ from engine.cli_options import (
     Device,
     Disk,
     Memory,
+    PhotoMasks,
     ResultPath,
     Seed,
     SegmenterName,
@@ -78,9 +80,7 @@ def train(
         str | None,
         typer.Option(help="Region of interest, X,Y,Z:X,Y,Z: its lowest and highest corner in the capture's world."),
     ] = None,
-    masks: Annotated[
-        str, typer.Option(help="What is black in the photos' masks: object (nothing is there), ignore, none, auto.")
-    ] = "auto",
+    masks: PhotoMasks = "auto",
     again: Annotated[bool, typer.Option("--again", help="Train even if there is a field.")] = False,
     source: Annotated[
         Path | None,
@@ -169,6 +169,7 @@ def segment(
     disk: Disk = OperatorBudget.disk_mb,
     quality: Annotated[str, typer.Option(help="Of the field if one has to be trained: draft, good or best.")] = "draft",
     field: Annotated[Path | None, typer.Option(help="Folder of a trained field (default: the cache's).")] = None,
+    photo_masks: PhotoMasks = "auto",
     device: Device = "auto",
     cache: CacheDir = None,
     seed: Seed = 0,
@@ -187,7 +188,7 @@ def segment(
         rule, lam, tau=tau, prompts=prompts, views=views, two_pass=two_pass, boundary=boundary, scale=scale
     )
     mesh = api.MeshOptions(open=is_open, texture_px=texture_option(texture))
-    request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field, mesh=mesh)
+    request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field, mesh=mesh, masks=photo_masks)
 
     def work(job: Job) -> dict[str, Any]:
         options = api.Options(cache_root(cache), device, seed, OperatorBudget(memory, disk))
@@ -293,12 +294,20 @@ def doctor(cache: CacheDir = None, as_json: AsJson = False) -> None:
     from engine.doctor import examine
 
     def show(result: dict[str, Any]) -> None:
+        rows = [
+            ({True: "ok", False: "MISSING", None: "-"}[each["ok"]], each["name"], each["detail"], each["cure"])
+            for each in result["findings"]
+        ]
+        if not sys.stdout.isatty():  # no line is broken for who greps
+            wide = max(len(name) for _, name, _, _ in rows)
+            for mark, name, detail, cure in rows:
+                print(f"{mark:8}{name:{wide + 2}}{detail}  {cure}".rstrip())
+            return
         table = Table(show_header=False, box=None, pad_edge=False)
         for _ in range(4):
             table.add_column(overflow="fold")
-        for finding in result["findings"]:
-            mark = {True: "ok", False: "MISSING", None: "-"}[finding["ok"]]
-            table.add_row(mark, finding["name"], finding["detail"], finding["cure"])
+        for row in rows:
+            table.add_row(*row)
         Console().print(table)
 
     def work(job: Job) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from engine.cache import write_json
 from engine.captures.load import find_view, load_capture
+from engine.captures.scene_masks import with_masks
 from engine.devices import pick_device
 from engine.finished_mesh import finished
 from engine.known_distance import KnownDistance
@@ -82,6 +83,8 @@ def segment_capture(
     """
     started = time.perf_counter()
     capture = load_capture(path)
+    if request.field_folder is None:
+        capture = with_masks(capture, request.masks)
     refuse_capture(out, capture.root)
     for warning in capture.warnings:
         job.log(f"Warning: {warning}")
@@ -210,6 +213,8 @@ def mesh_again(
     if scale is not None:
         job.log(f"One unit of the capture's world is {factor:.6g} m.")
         made.mesh.apply_scale(factor)
+        x, y, z = made.mesh.extents
+        job.log(f"The mesh is {x:.3g} m long in x, {y:.3g} m in y and {z:.3g} m in z.")
     return write_mesh(made.mesh, path)
 
 
