@@ -182,6 +182,29 @@ def test_a_big_photo_that_ends_too_early_is_refused(big, tmp_path):
             read_rgb(view, SMALL)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("kind", ["png RGBA", "png P", "png I;16", "jpg RGB", "jpg CMYK", "tif RGB", "webp RGBA"])
+def test_a_big_photo_of_which_any_byte_may_be_wrong_is_read_or_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(shrinking, "LARGE", 1000)
+    monkeypatch.setattr(shrinking, "PART_PIXELS", 300)
+    size = (61, 43)
+    view = write(tmp_path / "a", kind, size)
+    whole, random = view.image_path.read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for number in range(80):
+        spoiled = bytearray(whole)
+        reach = len(whole) if number % 2 else 100  # pixels, or headers at either end
+        for at in random.integers(-reach // 2, (reach + 1) // 2, random.integers(1, 4)):
+            spoiled[at] = random.integers(256)
+        view.image_path.write_bytes(spoiled)
+        try:
+            assert read_rgb(view, (12, 9)).shape[:2] == (9, 12)
+        except CaptureError as error:
+            assert error.what.endswith(".") and error.cure.endswith(".")
+            refused += 1
+    assert refused > 3
+
+
 def test_big_photos_are_looked_through_to_their_last_row(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "PART_PIXELS", 10_000)
     pixels = np.full((300, 400, 4), 255, np.uint8)
