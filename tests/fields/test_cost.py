@@ -73,8 +73,10 @@ def test_hundreds_of_big_photos_without_opacity_take_less_than_half_of_those_wit
         needed_bytes(listed, box, PRESETS["best"], "tensorf", has_alpha=alpha)
         for listed, alpha in (([], False), (views, False), (views, True))
     )
-    assert plain - none == 300 * 1600 * 1067 * 11
+    assert plain - none == 300 * 1600 * 1067 * 11 + 1600 * 1067 * 12
     assert clear - none > 2 * (plain - none)
+    zoomed = [replace(views[0], camera=replace(camera, fl_x=camera.fl_x + i)) for i in range(300)]
+    assert needed_bytes(zoomed, box, PRESETS["best"], "tensorf", has_alpha=False) - none == 300 * 1600 * 1067 * 23
 
 
 def test_every_kind_at_every_quality_has_a_price_that_an_ordinary_machine_can_pay(tiny_capture: TinyCapture):
