@@ -9,6 +9,7 @@ facebookresearch/EyefulTower on multi-camera systems; real exports of versions 0
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -16,6 +17,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from engine.captures.capture import Capture
+from engine.captures.far_away import brought_near
 from engine.captures.images import PhotoHeader
 from engine.captures.labels import Labelled, capture_of
 from engine.captures.lens_fit import Fit
@@ -27,7 +29,6 @@ from sa3d_blender.protocol.errors import CaptureError
 __all__ = ["is_metashape", "read_metashape"]
 
 _OPENGL_FROM_OPENCV = np.diag([1.0, -1.0, -1.0, 1.0])
-_FAR = 1e5  # a chunk that is moved further than this stands somewhere on the earth
 _AGAIN = "Export the cameras again from Metashape."
 
 
@@ -44,8 +45,8 @@ def is_metashape(path: Path) -> bool:
 def read_metashape(path: Path) -> Capture:
     """The capture of the cameras in ``path`` and of the photos beside it or in images/. Raises CaptureError.
 
-    Of several chunks the one with most aligned cameras is read. One that is placed on the earth keeps its own
-    coordinates: those from the earth's middle have too few digits.
+    Of several chunks the one with most aligned cameras is read. One that is placed on the earth is brought to the
+    origin, upright and in metres; ``Capture.extra`` has "brought_near" then.
     """
     root = read_xml(path)
     chunks = [root] if root.tag in ("chunk", "collection") else root.findall("chunk")
@@ -58,25 +59,35 @@ def read_metashape(path: Path) -> Capture:
         name = chunk.get("label") or f"number {chunks.index(chunk) + 1}"
         told.append(f"{path.name} has {len(chunks)} chunks; the one with most aligned cameras is read, {name}.")
     try:
-        worlds, notes = _worlds(chunk)
-        cameras = list(_cameras(chunk, worlds))
+        cameras = list(_cameras(chunk, _worlds(chunk)))
     except ValueError as error:
         raise CaptureError(f"{path.name} holds something else where numbers should be.", _AGAIN) from error
-    return capture_of(path.parent, path, "metashape", cameras, [*told, *notes])
+    near, notes = brought_near(np.array([_position(camera) for camera in cameras]).reshape(-1, 3))
+    cameras = [replace(one, pose=one.pose and partial(_brought, one.pose, near)) for one in cameras]
+    capture = capture_of(path.parent, path, "metashape", cameras, [*told, *notes])
+    return replace(capture, extra={**capture.extra, "brought_near": near.tolist()}) if notes else capture
 
 
-def _worlds(chunk: Element) -> tuple[dict[str | None, np.ndarray], list[str]]:
-    """World-from-chunk [4, 4] by component; under None the chunk's own."""
+def _position(camera: Labelled) -> np.ndarray:
+    """Where the camera stands in the world [3]; not finite where nothing says so."""
+    try:
+        return np.full(3, np.nan) if camera.pose is None else camera.pose()[:3, 3]
+    except BadView:  # said when the camera is read
+        return np.full(3, np.nan)
+
+
+def _brought(pose: Callable[[], np.ndarray], near: np.ndarray) -> np.ndarray:
+    """The pose near the origin, checked. Raises BadView."""
+    return rigid_pose(near @ pose())
+
+
+def _worlds(chunk: Element) -> dict[str | None, np.ndarray]:
+    """World-from-chunk [4, 4] by component; under None the chunk's own. Raises ValueError."""
     worlds: dict[str | None, np.ndarray] = {None: _similarity(chunk.find("transform"))}
     for component in chunk.iterfind("components/component"):
         if component.find("transform") is not None:
             worlds[component.get("id")] = _similarity(component.find("transform"))
-    far = [key for key, world in worlds.items() if np.abs(world[:3, 3]).max() > _FAR]
-    told = []
-    if far:
-        told.append("The chunk is placed on the earth; its cameras keep the chunk's own coordinates, in its own unit.")
-        worlds = {key: np.eye(4) for key in worlds}
-    return worlds, told
+    return worlds
 
 
 def _similarity(element: Element | None) -> np.ndarray:
@@ -110,7 +121,10 @@ def _numbers(text: str | None, count: int) -> list[float]:
 
 
 def _cameras(chunk: Element, worlds: dict[str | None, np.ndarray]) -> Iterator[Labelled]:
-    """The cameras that are switched on, those in groups too; without pose where they are not aligned."""
+    """The cameras that are switched on, those in groups too; without pose where they are not aligned.
+
+    Poses are as written, on the earth or not, and are still to be checked.
+    """
     sensors = {sensor.get("id"): sensor for sensor in chunk.iterfind("sensors/sensor")}
     found = list(chunk.iterfind("cameras//camera"))
     if len(found) > MAX_FRAMES:
@@ -154,10 +168,11 @@ def _pose_of(
 def _hung(sensor: Element) -> np.ndarray:
     """Master-from-camera [4, 4] of a sensor in a multi-camera system, in the chunk's unit. Raises ValueError."""
     place = np.eye(4)
-    if sensor.find("rotation") is not None:
-        place[:3, :3] = np.array(_numbers(sensor.findtext("rotation"), 9)).reshape(3, 3)
-    if sensor.find("location") is not None:
-        place[:3, 3] = _numbers(sensor.findtext("location"), 3)
+    rotation, location = sensor.findtext("rotation", "").strip(), sensor.findtext("location", "").strip()
+    if rotation:  # some versions write these elements empty
+        place[:3, :3] = np.array(_numbers(rotation, 9)).reshape(3, 3)
+    if location:
+        place[:3, 3] = _numbers(location, 3)
     return place
 
 
@@ -174,7 +189,7 @@ def _pose(text: str, from_master: np.ndarray, world: np.ndarray) -> np.ndarray:
         raise BadView("its chunk is mirrored")
     pose = world @ chunk_from_camera @ _OPENGL_FROM_OPENCV
     pose[:3, :3] /= scale
-    return rigid_pose(pose)
+    return np.asarray(pose)
 
 
 def _fit(sensor: Element | None, header: PhotoHeader) -> Fit:

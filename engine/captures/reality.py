@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.captures.capture import Capture
-from engine.captures.far_away import move_to_origin
+from engine.captures.far_away import brought_near
 from engine.captures.images import PhotoHeader
 from engine.captures.labels import Labelled, capture_of
 from engine.captures.lens_fit import Fit
@@ -49,7 +49,7 @@ def is_reality(path: Path) -> bool:
 def read_reality(path: Path) -> Capture:
     """The capture of the cameras in ``path`` and of the photos beside it or in images/. Raises CaptureError.
 
-    Cameras with a map's coordinates are moved to the origin; ``Capture.extra`` has "moved_by" then.
+    Cameras with a map's coordinates are brought to the origin; ``Capture.extra`` has "brought_near" then.
     """
     limited_size(path)
     try:
@@ -58,10 +58,10 @@ def read_reality(path: Path) -> Capture:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise CaptureError(f"{path.name} is not a table of cameras.", _AGAIN) from error
     positions = np.array([[row[1][name] for name in _POSE[:3]] for row in rows]).reshape(-1, 3)
-    move, told = move_to_origin(positions)
-    cameras = [_camera(label, values, move) for label, values in rows]
+    near, told = brought_near(positions)
+    cameras = [_camera(label, values, near) for label, values in rows]
     capture = capture_of(path.parent, path, "reality", cameras, [*told, *_degrees(positions)])
-    return replace(capture, extra={**capture.extra, "moved_by": move.tolist()}) if move.any() else capture
+    return replace(capture, extra={**capture.extra, "brought_near": near.tolist()}) if told else capture
 
 
 def _rows(table: Iterator[list[str]], path: Path) -> Iterator[tuple[str, dict[str, float]]]:
@@ -102,12 +102,12 @@ def _degrees(positions: np.ndarray) -> list[str]:
     ]
 
 
-def _camera(label: str, values: dict[str, float], move: np.ndarray) -> Labelled:
+def _camera(label: str, values: dict[str, float], near: np.ndarray) -> Labelled:
     key = tuple(values[name] for name in ("f", *_LENS))
-    return Labelled(label, key, partial(_pose, values, move), partial(_fit, values))
+    return Labelled(label, key, partial(_pose, values, near), partial(_fit, values))
 
 
-def _pose(values: dict[str, float], move: np.ndarray) -> np.ndarray:
+def _pose(values: dict[str, float], near: np.ndarray) -> np.ndarray:
     angles = np.array([-values["heading"], values["pitch"], values["roll"]])
     if not (np.isfinite(angles).all() and np.abs(angles).max() < 1e6):
         raise BadView("its angles are not finite")
@@ -117,8 +117,8 @@ def _pose(values: dict[str, float], move: np.ndarray) -> np.ndarray:
     tilted = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     pose = np.eye(4)
     pose[:3, :3] = turn @ raised @ tilted
-    pose[:3, 3] = move + np.array([values["x"], values["y"], values["alt"]])
-    return rigid_pose(pose)
+    pose[:3, 3] = values["x"], values["y"], values["alt"]
+    return rigid_pose(near @ pose)
 
 
 def _fit(values: dict[str, float], header: PhotoHeader) -> Fit:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.captures.capture import Capture
-from engine.captures.far_away import move_to_origin
+from engine.captures.far_away import brought_near
 from engine.captures.images import IMAGE_SUFFIXES, PhotoHeader
 from engine.captures.labels import Labelled, capture_of
 from engine.captures.lens_fit import Fit
@@ -43,8 +43,8 @@ def has_sidecars(root: Path) -> bool:
 def read_sidecars(root: Path) -> Capture:
     """The capture of the photos in ``root`` or its folder images that have sidecars. Raises CaptureError.
 
-    Of several components, whose worlds differ, the largest is read. Cameras with a map's coordinates are moved to the
-    origin; ``Capture.extra`` has "moved_by" then.
+    Of several components, whose worlds differ, the largest is read. Cameras with a map's coordinates are brought to
+    the origin; ``Capture.extra`` has "brought_near" then.
     """
     found: dict[str, dict[str, str]] = {}
     for path in _beside_photos(root):
@@ -56,10 +56,10 @@ def read_sidecars(root: Path) -> Capture:
         raise CaptureError("The .xmp files beside the photos say how they were taken, but not from where.", _AGAIN)
     found, told = _largest_component(found)
     positions = np.array([_numbers_or_nan(values.get("Position")) for values in found.values()])
-    move, notes = move_to_origin(positions)
-    cameras = [_camera(stem, values, move) for stem, values in found.items()]
+    near, notes = brought_near(positions)
+    cameras = [_camera(stem, values, near) for stem, values in found.items()]
     capture = capture_of(root, root / "*.xmp", "reality", cameras, [*told, *notes])
-    return replace(capture, extra={**capture.extra, "moved_by": move.tolist()}) if move.any() else capture
+    return replace(capture, extra={**capture.extra, "brought_near": near.tolist()}) if notes else capture
 
 
 def _beside_photos(root: Path) -> Iterator[Path]:
@@ -110,19 +110,19 @@ def _largest_component(found: dict[str, dict[str, str]]) -> tuple[dict[str, dict
     return {stem: values for stem, values in found.items() if stem not in set(others)}, [sentence]
 
 
-def _camera(stem: str, values: dict[str, str], move: np.ndarray) -> Labelled:
+def _camera(stem: str, values: dict[str, str], near: np.ndarray) -> Labelled:
     posed = "Position" in values and ("Rotation" in values or "damaged" in values)
     lens = ("DistortionModel", "DistortionCoeficients", "FocalLength35mm", "Skew", "AspectRatio")
     key = tuple(values.get(name) for name in (*lens, "PrincipalPointU", "PrincipalPointV", "damaged"))
-    return Labelled(stem, key, partial(_pose, values, move) if posed else None, partial(_fit, values))
+    return Labelled(stem, key, partial(_pose, values, near) if posed else None, partial(_fit, values))
 
 
-def _pose(values: dict[str, str], move: np.ndarray) -> np.ndarray:
+def _pose(values: dict[str, str], near: np.ndarray) -> np.ndarray:
     rotation = np.array(_numbers(values["Rotation"], 9, "its rotation")).reshape(3, 3)
     pose = np.eye(4)
     pose[:3, :3] = rotation.T @ _OPENGL_FROM_OPENCV
-    pose[:3, 3] = move + _numbers(values["Position"], 3, "its position")
-    return rigid_pose(pose)
+    pose[:3, 3] = _numbers(values["Position"], 3, "its position")
+    return rigid_pose(near @ pose)
 
 
 def _fit(values: dict[str, str], header: PhotoHeader) -> Fit:

@@ -96,10 +96,36 @@ def test_an_equisolid_fisheye_is_fitted():
     np.testing.assert_allclose(at[:, 0], 80.0 + 90.0 * 2 * np.sin(angle / 2), atol=1e-2)
 
 
-def test_a_chunk_on_the_earth_keeps_its_own_coordinates(tmp_path):
-    capture = load_capture(write_metashape(tmp_path, translation=(4.1e6, 6e5, 4.8e6), scale=9.0))
-    np.testing.assert_allclose(capture.views[0].camera.position, ring(5)[0][:3, 3], atol=1e-9)
-    assert "placed on the earth" in capture.warnings[0]
+def test_a_chunk_on_a_map_is_brought_to_the_origin_upright_and_in_metres(tmp_path):
+    capture = load_capture(write_metashape(tmp_path, translation=(388_200.0, 5_820_000.0, 40.0), scale=9.0))
+    moved = np.array([388_200.0, 5_820_000.0, 40.0])
+    middle = np.round(np.median([9.0 * TURN @ p[:3, 3] for p in ring(5)], axis=0) + moved)
+    for pose, view in zip(ring(5), capture.views, strict=True):
+        expected = 9.0 * TURN @ pose[:3, 3] + moved - middle
+        np.testing.assert_allclose(view.camera.position, expected, atol=1e-8)
+        np.testing.assert_allclose(view.camera.world_from_camera[:3, :3], TURN @ pose[:3, :3], atol=1e-9)
+    near = np.array(capture.extra["brought_near"])
+    np.testing.assert_allclose(near[:3, 3], -middle)
+    assert "somewhere on a map" in capture.warnings[0]
+
+
+def test_a_chunk_on_the_earth_stands_upright(tmp_path):
+    # 50 degrees north, 14 east, as Metashape places chunks of any map: from the earth's middle
+    north, east = np.radians(50.0), np.radians(14.0)
+    up = np.array([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
+    to_east = np.array([-np.sin(east), np.cos(east), 0.0])
+    normal = 6_378_137.0 / np.sqrt(1 - 0.00669438 * np.sin(north) ** 2)
+    place = normal * up - (0, 0, 0.00669438 * normal * np.sin(north))
+    standing = np.stack([to_east, np.cross(up, to_east), up], axis=1)  # the ring's z is up there, its x east
+    path = write_metashape(tmp_path, translation=place, scale=3.0) / "cameras.xml"
+    path.write_text(path.read_text().replace(" ".join(map(str, TURN.ravel())), written(standing)))
+    capture = load_capture(path)
+    for pose, view in zip(ring(5), capture.views, strict=True):
+        np.testing.assert_allclose(view.camera.world_from_camera[:3, :3], pose[:3, :3], atol=1e-5)
+    places = np.array([view.camera.position for view in capture.views])
+    rings = np.array([3.0 * pose[:3, 3] for pose in ring(5)])
+    np.testing.assert_allclose(places - places[0], rings - rings[0], atol=1e-3)
+    assert np.abs(places).max() < 10 and "somewhere on the earth" in capture.warnings[0]
 
 
 def test_cameras_that_are_switched_off_are_no_views(tmp_path):
@@ -233,6 +259,14 @@ def test_cameras_of_a_rig_hang_from_their_master(tmp_path):
         np.testing.assert_allclose(view.camera.position, pose[:3, 3] + 0.25 * right - 0.1 * back, atol=1e-12)
         np.testing.assert_allclose(view.camera.forward, right, atol=1e-12)  # its third column: the master's right
         np.testing.assert_allclose(view.camera.world_from_camera[:3, 1], up, atol=1e-12)
+
+
+def test_a_fellow_whose_place_is_left_empty_stands_in_its_master_s(tmp_path):
+    path = rig(tmp_path, '<location fixed="1"/>') / "cameras.xml"
+    text = path.read_text()
+    path.write_text(text[: text.index("<rotation")] + '<rotation fixed="1"/>' + text[text.index("<location") :])
+    views = load_capture(path).views
+    np.testing.assert_allclose(views[3].camera.world_from_camera, views[0].camera.world_from_camera, atol=1e-12)
 
 
 def test_a_rig_of_nonsense_is_one_sentence(tmp_path):

@@ -142,12 +142,12 @@ def test_what_follows_the_focal_length_may_be_left_out(tmp_path):
     assert (camera.model, camera.cx, camera.cy) == ("pinhole", 60.0, 45.0)
 
 
-def test_cameras_on_a_map_are_moved_to_the_origin(tmp_path):
+def test_cameras_on_a_map_are_brought_to_the_origin(tmp_path):
     rows = [[388_201.25 + i, 5_820_004.5, 38.0, 0, 90, 0, 30, *[0] * 8] for i in range(4)]
     capture = load_capture(write_reality(tmp_path, rows))
     np.testing.assert_allclose([v.camera.position[0] for v in capture.views], [-1.75, -0.75, 0.25, 1.25])
-    assert capture.extra["moved_by"] == [-388_203.0, -5_820_004.0, -38.0]
-    assert "moved by (-388203, -5820004, -38)" in capture.warnings[0]
+    assert [row[3] for row in capture.extra["brought_near"]] == [-388_203.0, -5_820_004.0, -38.0, 1.0]
+    assert "what was at (388203, 5820004, 38) lies at the origin here" in capture.warnings[0]
 
 
 def test_longitude_and_latitude_are_noticed(tmp_path):
