@@ -26,6 +26,7 @@ from engine.cli_options import (
     Device,
     Disk,
     Memory,
+    PhotoMasks,
     ResultPath,
     Seed,
     SegmenterName,
@@ -78,9 +79,7 @@ def train(
         str | None,
         typer.Option(help="Region of interest, X,Y,Z:X,Y,Z: its lowest and highest corner in the capture's world."),
     ] = None,
-    masks: Annotated[
-        str, typer.Option(help="What is black in the photos' masks: object (nothing is there), ignore, none, auto.")
-    ] = "auto",
+    masks: PhotoMasks = "auto",
     again: Annotated[bool, typer.Option("--again", help="Train even if there is a field.")] = False,
     source: Annotated[
         Path | None,
@@ -169,6 +168,7 @@ def segment(
     disk: Disk = OperatorBudget.disk_mb,
     quality: Annotated[str, typer.Option(help="Of the field if one has to be trained: draft, good or best.")] = "draft",
     field: Annotated[Path | None, typer.Option(help="Folder of a trained field (default: the cache's).")] = None,
+    photo_masks: PhotoMasks = "auto",
     device: Device = "auto",
     cache: CacheDir = None,
     seed: Seed = 0,
@@ -187,7 +187,7 @@ def segment(
         rule, lam, tau=tau, prompts=prompts, views=views, two_pass=two_pass, boundary=boundary, scale=scale
     )
     mesh = api.MeshOptions(open=is_open, texture_px=texture_option(texture))
-    request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field, mesh=mesh)
+    request = api.SegmentOptions(quality, segmenter, weights, lifting, field_folder=field, mesh=mesh, masks=photo_masks)
 
     def work(job: Job) -> dict[str, Any]:
         options = api.Options(cache_root(cache), device, seed, OperatorBudget(memory, disk))

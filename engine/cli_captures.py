@@ -60,6 +60,9 @@ def convert(
         str | None,
         typer.Option(help="K1,K2,P1,P2: take the photos again through such a lens (colmap, colmap-txt, nerfstudio)."),
     ] = None,
+    straighten: Annotated[
+        bool, typer.Option("--straighten", help="Take photos that their lens bent again, straight and whole.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Writes a capture in another format; photos are taken again where that can't express their lens."""
@@ -72,7 +75,7 @@ def convert(
         found = load_capture(capture)
         for warning in found.warnings:
             job.log(f"Warning: {warning}")
-        done = api.convert_capture(found, to, out, job, lens)
+        done = api.convert_capture(found, to, out, job, lens, straighten)
         for lost in done.lost:
             job.log(f"Lost: {lost}")
         return {**asdict(done), "folder": str(done.folder)}

@@ -30,6 +30,8 @@ Seed = Annotated[int, typer.Option(help="Seed of everything random.")]
 SEGMENTER_HELP = f"{', '.join(SEGMENTERS)}, or a click model: PATH/model.json."
 SCALE_HELP = "Which of the segmenter's masks is meant, such as part (default: the one it scores highest)."
 TEXTURE_HELP = "none, 512, 1024, 2048 or 4096 texels a side (default: what the field's quality has)."
+MASKS_HELP = "What is black in the photos' masks: object (nothing is there), ignore, none, auto."
+PhotoMasks = Annotated[str, typer.Option("--masks", help=MASKS_HELP)]
 SegmenterName = Annotated[str, typer.Option(help=SEGMENTER_HELP)]
 Memory = Annotated[int, typer.Option("--memory", min=0, help="Megabytes of memory for ray weights.")]
 Disk = Annotated[int, typer.Option("--disk", min=0, help="Megabytes of the cache for ray weights.")]

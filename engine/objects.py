@@ -10,6 +10,7 @@ from typing import Any
 
 from engine.cache import write_json
 from engine.captures.load import find_view, load_capture
+from engine.captures.scene_masks import with_masks
 from engine.devices import pick_device
 from engine.finished_mesh import finished
 from engine.known_distance import KnownDistance
@@ -80,6 +81,8 @@ def segment_capture(
     """
     started = time.perf_counter()
     capture = load_capture(path)
+    if request.field_folder is None:
+        capture = with_masks(capture, request.masks)
     refuse_capture(out, capture.root)
     for warning in capture.warnings:
         job.log(f"Warning: {warning}")

@@ -44,7 +44,8 @@ class SegmentOptions:
     """How an object is segmented; see `LiftingSettings` for the paper's knobs.
 
     ``texture`` of the mesh; by default what the field's quality has (`TEXTURES`). ``region``: the box of interest of a
-    field that has to be trained first, as for `train`.
+    field that has to be trained first, as for `train`. ``masks``: what the photos' masks are taken for, as for `train`;
+    a named field says so itself.
     """
 
     quality: str = "draft"
@@ -56,3 +57,4 @@ class SegmentOptions:
     texture: TextureSettings | None = None
     mesh: MeshOptions = field(default_factory=MeshOptions)
     region: tuple[Corner, Corner] | None = None
+    masks: str = "auto"

@@ -146,6 +146,8 @@ def scene_description(
                 "fl_y": view.camera.fl_y,
                 "cx": view.camera.cx,
                 "cy": view.camera.cy,
+                "model": view.camera.model,
+                "distortion": list(view.camera.distortion),
                 "world_from_camera": view.camera.world_from_camera.tolist(),
             }
             for stem, view in views.items()

@@ -26,7 +26,7 @@ MOST_POINTS = 500_000  # to look at; more are thinned out evenly
 
 def describe_capture(path: Path, cache: Path, job: Job) -> Answer:
     """A capture's content. The body is that of a result's scene.json, and besides ``format``, ``warnings``, ``fields``,
-    ``box``, and with each view its lens (``model``, ``distortion``) and ``split``; arrays ``points`` and ``colours``.
+    ``box``, and with each view its ``split``; arrays ``points`` and ``colours``.
 
     Raises:
         CaptureError: it can't be read.
@@ -39,7 +39,7 @@ def describe_capture(path: Path, cache: Path, job: Job) -> Answer:
         )
         body["objects"] = []
         for listed, view in zip(body["views"], capture.views, strict=True):
-            listed |= {"model": view.camera.model, "distortion": list(view.camera.distortion), "split": view.split}
+            listed["split"] = view.split
         warnings = list(capture.warnings)
         body |= {"capture": str(path.absolute()), "format": capture.format, "has_alpha": capture.has_alpha}
         try:

@@ -373,6 +373,7 @@ def _segment_options(body: Body) -> SegmentOptions:
         field_folder=body.path("field", None),
         mesh=MeshOptions(open=body.flag("open"), texture_px=body.whole("texture_px", None, 0, 8192)),
         region=body.corners("region"),
+        masks=body.text("masks", "auto"),
     )
 
 

@@ -261,8 +261,13 @@ def open_workspace(capture: Capture, options: Options, request: SegmentOptions, 
     else:
         cache = Cache(options.cache)
         place = cache.root / "fields" / field_name(cache.capture_key(capture), request.quality, options.seed)
-        box = None if has_field(place) else request.region
-        trained = train(capture, request.quality, options, job, box=box)
+        is_there = has_field(place)
+        trained = train(capture, request.quality, options, job, box=None if is_there else request.region)
+        if is_there and request.region is not None and trained.field.settings.box != request.region:
+            # Training anew would take the field from the objects that were segmented in it.
+            job.log(
+                "Note: the region of interest was moved after the field was trained. Train again to have it followed."
+            )
     cache = Cache(options.cache)
     key = cache.capture_key(capture)
     return Workspace(

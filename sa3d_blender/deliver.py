@@ -36,7 +36,7 @@ def deliver_blend(path_json: Path, out: Path) -> None:
     from .scene.look import dress_scene, show_colours
 
     out = out.absolute()
-    capture = build_scene(path_json, relative_to=out.parent)
+    capture = build_scene(path_json, relative_to=out.parent, straighten=False)
     meshes = [one for one in capture.all_objects if one.type == "MESH" and "sa3d_label" not in one]
     centre, radius = _ball_around(meshes or list(capture.objects))
     from mathutils import Vector
@@ -60,12 +60,12 @@ def deliver_picture(
     """
     bpy = empty_blender()
     from .scene.cameras import add_camera, spread, use_view
-    from .scene.description import read_description
+    from .scene.description import read_description, without_lenses
     from .scene.glb import read_glb
     from .scene.look import dress_scene
     from .scene.meshes import add_mesh
 
-    description = read_description(path_json)
+    description = without_lenses(read_description(path_json))
     scene = bpy.context.scene
     meshes = [add_mesh(one.name, read_glb(one.mesh), scene.collection) for one in description.objects]
     if not meshes:

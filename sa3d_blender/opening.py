@@ -15,7 +15,8 @@ from .job import Job
 from .scene.capture import build_capture
 from .scene.description import CaptureDescription
 from .scene.obstacles import hide_obstacles
-from .scene.views import show_view
+from .scene.straight_camera import said_of_hidden
+from .scene.views import cameras_of, show_view
 
 __all__ = ["IMPORT", "build", "build_job", "import_job", "is_description", "photos_without_cameras", "poses_job"]
 
@@ -97,6 +98,9 @@ def build(
     warnings = description.warnings if isinstance(description, CaptureDescription) else description.get("warnings", ())
     capture = build_capture(context, description)
     said = [str(line) for line in list(warnings)[:MOST_WARNINGS]]
+    hides = said_of_hidden(camera.get("sa3d_hidden", 0.0) for camera in cameras_of(capture))
+    if hides:
+        said.append(hides)
     trouble = show_view(context, context.scene.camera) if options.get("look_through", True) else ""
     hidden = hide_obstacles(capture) if options.get("hide_in_the_way", True) else []
     missing = capture["sa3d_missing_photos"]

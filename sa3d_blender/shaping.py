@@ -12,7 +12,7 @@ from bpy.app.handlers import persistent
 from . import handover, jobs, link
 from .client.session import Callbacks, Handle, as_numpy
 from .protocol.messages import Failure, Result
-from .scene.delivery import capture_by_uid, draft, object_by_uid, results_of
+from .scene.delivery import capture_by_uid, draft, object_by_uid, restored, results_of
 from .scene.look import follow_colours
 
 __all__ = ["fault", "grown", "is_busy", "lambda_of", "register", "unregister"]
@@ -48,7 +48,24 @@ def grown(prompted: Any) -> None:
     """The slider was moved."""
     if not handover.setting and prompted.result:
         capture = prompted.id_data
+        if _is_good_again(capture, prompted):
+            return
         _wish(_Wish(capture.get("sa3d_uid", ""), prompted.uid, prompted.result, lambda_of(prompted)))
+
+
+def _is_good_again(capture: Any, prompted: Any) -> bool:
+    """Takes the rough shape off where the slider is back at what the good mesh beneath it was made for."""
+    made = object_by_uid(capture, prompted.uid)
+    if made is None or made.mode != "OBJECT" or handover.is_rendering():
+        return False
+    lam = made.get("sa3d_lambda")
+    if lam is None or abs(lam - lambda_of(prompted)) > 1e-6 * lam or not restored(made):
+        return False
+    made["sa3d_drawn_lambda"] = lam
+    _drop(prompted.uid)
+    follow_colours(results_of(capture))
+    link.redraw()
+    return True
 
 
 def _warm_up(job: jobs.Job) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from engine.captures.capture import Camera, Capture, View
 from engine.captures.images import read_rgb
+from engine.captures.straight import hidden_share, straight_camera
 from engine.captures.writers.base import Written, filling, retaken, same_lens
 from engine.captures.writers.formats import FORMATS
 from engine.out_folder import refuse_capture, refuse_others
@@ -24,6 +25,7 @@ from sa3d_blender.protocol.errors import CaptureError
 __all__ = ["Converted", "convert_capture"]
 
 MASKS = "masks"
+_WORTH_SAYING = 0.005  # of a photo
 
 
 @dataclass(frozen=True)
@@ -40,15 +42,21 @@ class Converted:
 
 
 def convert_capture(
-    capture: Capture, format: str, out: Path, job: Job, distortion: Sequence[float] | None = None
+    capture: Capture,
+    format: str,
+    out: Path,
+    job: Job,
+    distortion: Sequence[float] | None = None,
+    straighten: bool = False,
 ) -> Converted:
     """Writes the capture into the folder ``out`` in one of FORMATS.
 
     ``distortion`` (k1, k2, p1, p2; OpenCV's): the photos are taken again through such a lens, for the formats that hold
-    one. All files appear together, or none does.
+    one. ``straighten``: photos that a lens bent are taken again straight, so that they show all that they did, and
+    what is black around it is masked (straight.py). All files appear together, or none does.
 
     Raises:
-        CaptureError: there is no such format, or it holds no distortion; a photo can't be read.
+        CaptureError: there is no such format, or it holds no distortion; both are asked for; a photo can't be read.
         StorageError: ``out`` lies in the capture, holds other things, or can't be written.
     """
     if format not in FORMATS:
@@ -57,9 +65,13 @@ def convert_capture(
     if distortion is not None and not chosen.distorts:
         able = ", ".join(each.name for each in FORMATS.values() if each.distorts)
         raise CaptureError(f"{format} holds no lens distortion.", f"Choose one of: {able}.")
+    if distortion is not None and straighten:
+        raise CaptureError("Photos can't be straightened and bent at once.", "Ask for one of the two.")
     refuse_capture(out, capture.root)
     refuse_others(out, ())
     cameras = [view.camera for view in capture.views]
+    if straighten:
+        cameras = [straight_camera(camera) for camera in cameras]
     targets = chosen.targets([_bent(camera, distortion) for camera in cameras] if distortion is not None else cameras)
     written, again = [], 0
     with written_together(out) as part, job.stage("Writing the capture", len(capture)) as stage:
@@ -73,7 +85,17 @@ def convert_capture(
             written.append(Written(view, target, photo, mask))
             stage.advance()
         lost = chosen.write(part, _all_masked(written, part), capture)
+    if straighten:
+        lost = [*lost, *_said_of_hidden(written)]
     return Converted(out, format, len(written), again, tuple(lost))
+
+
+def _said_of_hidden(written: Sequence[Written]) -> list[str]:
+    """What isn't in the straight pictures, in a sentence: the rim of wide photos, corners that a format can't place."""
+    most = max((hidden_share(each.view.camera, each.camera) for each in written), default=0.0)
+    if most < _WORTH_SAYING:
+        return []
+    return [f"Up to {100 * most:.0f} % of a photo, at its rim, is cut off."]
 
 
 def _bent(camera: Camera, distortion: Sequence[float]) -> Camera:

@@ -22,12 +22,14 @@ from engine.meshing.colours import PhotoForColour
 from engine.meshing.extract import extract_mesh
 from engine.meshing.simplify import simplified
 from engine.meshing.solidity import object_solidity
+from engine.meshing.support import Standing, SupportSettings, places_shown, standing, support_plane
 from engine.meshing.texture import TextureSettings, textured
 from engine.progress import Job
 from sa3d_blender.protocol.errors import MeshError
 
 Way = Literal["solidity", "fusion"]
 WAYS: tuple[Way, ...] = get_args(Way)
+AROUND = 0.3  # of the box's sides: how far beyond it one looks for what the object stands on
 SHOWN_CELLS = 1.5  # how near to a view's depth a voxel is taken to be what is seen there
 
 
@@ -178,6 +180,31 @@ def light_reaching(
     return best.view(nodes.shape[:-1])
 
 
+def _standing(
+    probability: torch.Tensor,
+    aabb: np.ndarray,
+    box: Float[np.ndarray, "2 3"],
+    nodes: torch.Tensor,
+    step: float,
+    views: Sequence[DepthView],
+    job: Job,
+) -> Standing | None:
+    """The object on the plane that supports it, if the views show one."""
+    settings, rng = SupportSettings(), np.random.default_rng(0)
+    around = np.stack([box[0], box[1]]) + AROUND * (box[1] - box[0]) * np.array([[-1.0], [1.0]])
+
+    def belongs(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
+        found: np.ndarray = _on_grid(probability, aabb, torch.from_numpy(points).float()).numpy()
+        return found
+
+    own, others = places_shown(views, around, belongs, settings.places, rng)
+    plane = support_plane(own, others, settings, rng)
+    if plane is None:
+        return None
+    job.log("The object stands on a plane that the photos show: its underside is closed towards that.")
+    return standing(plane, own, nodes.numpy().astype(np.float64), step, settings.gap)
+
+
 def spread_views(views: Sequence[DepthView], count: int) -> list[DepthView]:
     """``count`` views as far apart as can be: the next is always the one farthest from those chosen."""
     positions = np.array([v.camera.position for v in views])
@@ -250,7 +277,8 @@ def object_mesh(
             # a soft skin is nowhere dense, and yet lets no light through: what has been lost on the way counts, too
             opacity = np.maximum(opacity, 1 - light)
             stage.advance()
-            solidity = object_solidity(opacity, belongs, light)
+            stands = _standing(torch.from_numpy(dense), voxels.aabb, box, nodes, step, witnesses, job)
+            solidity = object_solidity(opacity, belongs, light, stands=stands)
             mesh = extract_mesh(solidity, box, level, keep_share=settings.part_share)
             stage.advance()
     fine = mesh

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage, sparse
 
+from engine.meshing.support import Standing
 from sa3d_blender.protocol.errors import MeshError
 
 __all__ = ["FillSettings", "object_solidity"]
@@ -25,6 +26,11 @@ class FillSettings:
     seen. ``pin`` is how many times stronger than a neighbour a fully seen place holds its value. ``room`` is added
     around the box, as a share of its longest side. Levels are halved down to ``coarsest`` nodes; those with more than
     ``whole`` unknowns are solved near the half-way surface only; ``sweeps`` per level, the finest first.
+
+    ``bend`` is the radius, as a share of the object's size, to which an underside is bent towards the plane that the
+    object stands on. Measured on the tabletop with true masks (five objects, *good* field; mean F-score at 1 and 2 % of
+    the diagonal): without such a plane 0.892 and 0.946, with 1/6 0.908 and 0.952, with 1/7 0.920 and 0.951, with 1/8
+    0.921 and 0.951; tight bends suit boxes and give round things a foot.
     """
 
     exponent: float = 1.1
@@ -33,6 +39,7 @@ class FillSettings:
     room: float = 0.1
     coarsest: int = 24
     whole: int = 250_000
+    bend: float = 1 / 7
     sweeps: tuple[int, ...] = (2, 6, 12)
 
 
@@ -41,6 +48,7 @@ def object_solidity(
     probability: np.ndarray,
     observed: np.ndarray,
     settings: FillSettings | None = None,
+    stands: Standing | None = None,
 ) -> np.ndarray:
     """How surely every place is inside the object, float32 [X, Y, Z] in [0, 1]; the surface is at 0.5.
 
@@ -59,6 +67,11 @@ def object_solidity(
     box's floor would be no cap at all, but a column down to the floor. p = 2 is Laplace's equation; ``FillSettings``
     says why p is smaller.
 
+    Of an object that ``stands`` on a plane, a smallest surface would close the underside where the shadow begins, and
+    it would hover. So u is 0 below the plane, and between it and the object the energy has one more term, ``- q u``:
+    what presses a film outwards until it has the mean curvature of a ball of radius ``2 / q`` or lies on the plane
+    (Young and Laplace's law of soap bubbles).
+
     Gaps in a seen surface are bridged (the fill spans them like a soap film), and a surface smeared over several steps
     still counts as a whole, as its inner part lies in its own shadow.
 
@@ -71,9 +84,16 @@ def object_solidity(
         return opacity * probability
     # A step that is half opaque is no longer free space: the surface has begun.
     surface, free = seen * opacity, seen * np.clip(1.0 - 2.0 * opacity, 0.0, 1.0)
+    pressure = np.zeros_like(free)
+    if stands is not None:
+        # The surface lies half way between two nodes: one that is half a step below the plane may still be full.
+        free = np.where(stands.height < -0.5, np.maximum(free, 1.0 - surface), free)
+        within = stands.under & (stands.height > -0.5)
+        pressure = ((1.0 - seen) * within * 2.0 / (settings.bend * max(stands.size, 1.0))).astype(np.float32)
     # Some room around the box, so that the zero there does not press on what lies near its floor.
     room = round(settings.room * max(opacity.shape))
-    bounds = _Bounds(*(np.pad(volume, room, mode="edge") for volume in (surface, surface * probability, free)))
+    parts = (surface, surface * probability, free, pressure)
+    bounds = _Bounds(*(np.pad(volume, room, mode="edge") for volume in parts))
     fill = _fill(bounds, settings)[(slice(room, -room or None),) * 3]
     return np.clip(seen * opacity * probability + (1.0 - seen) * fill, 0.0, 1.0).astype(np.float32)
 
@@ -96,11 +116,13 @@ def _checked(*volumes: np.ndarray) -> list[np.ndarray]:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """What holds the fill, [X, Y, Z]: visible surface, the same times its probability, and free space."""
+    """What holds the fill, [X, Y, Z]: visible surface, the same times its probability, and free space; and what
+    presses it, q."""
 
     surface: np.ndarray
     owned: np.ndarray
     free: np.ndarray
+    pressure: np.ndarray
 
     def halved(self) -> _Bounds:
         """For blocks of 2 x 2 x 2. One with a surface in it is surface.
@@ -109,7 +131,8 @@ class _Bounds:
         """
         surface, owned, free = _means(self.surface), _means(self.owned), _means(self.free)
         stronger = np.minimum(2.0 * surface, 1.0)  # a surface one node thick fills half of a block
-        return _Bounds(stronger, owned * stronger / np.maximum(surface, 1e-6), free * (1.0 - stronger))
+        pressure = 2.0 * _means(self.pressure)  # a ball's radius is half as many steps
+        return _Bounds(stronger, owned * stronger / np.maximum(surface, 1e-6), free * (1.0 - stronger), pressure)
 
 
 def _fill(bounds: _Bounds, settings: FillSettings) -> np.ndarray:
@@ -164,6 +187,7 @@ def _relaxed(start: np.ndarray | None, bounds: _Bounds, settings: FillSettings, 
     nodes = np.flatnonzero(loose)
     index[nodes] = np.arange(nodes.size)
     hold, hold_target = held.ravel()[nodes].astype(np.float64), weighted.ravel()[nodes].astype(np.float64)
+    pressing = bounds.pressure.ravel()[nodes].astype(np.float64)
     outside = _faces_outside(held.shape).ravel()[nodes].astype(np.float64)
     flat = values.ravel()
     a, b = pairs
@@ -174,7 +198,7 @@ def _relaxed(start: np.ndarray | None, bounds: _Bounds, settings: FillSettings, 
         coupling = 0.5 * (strength[a] + strength[b])
         diagonal = hold + outside * strength[nodes] + np.bincount(ia[ia >= 0], coupling[ia >= 0], nodes.size)
         diagonal += np.bincount(ib[ib >= 0], coupling[ib >= 0], nodes.size)
-        right = hold_target.copy()
+        right = hold_target + pressing
         for inner, outer, at in ((ia, b, (ia >= 0) & (ib < 0)), (ib, a, (ib >= 0) & (ia < 0))):
             right += np.bincount(inner[at], coupling[at] * flat[outer[at]], nodes.size)
         weights, rows, columns = coupling[both], ia[both], ib[both]

@@ -8,7 +8,9 @@ import bpy
 import numpy as np
 
 from ..overlay import pending
+from ..scene.cameras import view_of
 from ..scene.frame import Frame
+from ..scene.lens import has_photo_at
 from ..scene.prompt_store import active_object, add_object, add_prompt, hit
 from ..scene.strokes import simplified
 from ..scene.viewport import photo_frame
@@ -63,8 +65,11 @@ class _Prompting:
         capture.sa3d.active, capture.sa3d.objects[found[0]].active = found
         return True
 
+    def _camera_of(self, context: Any, view: str) -> Any:
+        return context.scene.objects.get(view) if view else seen_camera(context.scene, context.space_data)
+
     def _store(self, context: Any, kind: str, fractions: Any, positive: bool, view: str = "") -> set[str]:
-        camera = context.scene.objects.get(view) if view else seen_camera(context.scene, context.space_data)
+        camera = self._camera_of(context, view)
         capture = capture_of(context.scene, camera)
         if capture is None:
             self.report({"ERROR"}, f'"{view}" is no camera of a capture')  # type: ignore[attr-defined]
@@ -118,7 +123,11 @@ class SA3D_OT_add_click(_Prompting, bpy.types.Operator):
         return self.execute(context)
 
     def execute(self, context: Any) -> set[str]:
-        """Adds the point."""
+        """Adds the point, where the straightened photo shows something."""
+        camera = self._camera_of(context, self.view)
+        if capture_of(context.scene, camera) is not None and not has_photo_at(view_of(camera), self.place):
+            self.report({"WARNING"}, "The photo shows nothing there: what is black lies beyond what its lens saw")
+            return {"CANCELLED"}
         return self._store(context, "CLICK", [tuple(self.place)], self.positive, self.view)
 
 

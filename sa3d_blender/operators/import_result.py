@@ -11,6 +11,7 @@ from ..protocol.errors import Sa3dError
 from ..scene.build import build_scene
 from ..scene.look import show_colours
 from ..scene.obstacles import hide_obstacles
+from ..scene.photos import ensure_photo
 
 __all__ = ["SA3D_OT_import_result", "register", "unregister"]
 
@@ -44,12 +45,15 @@ class SA3D_OT_import_result(bpy.types.Operator, ImportHelper):
         except Sa3dError as fault:
             self.report({"ERROR"}, str(fault))
             return {"CANCELLED"}
+        trouble = ensure_photo(context.scene.camera)
         if self.look_through and context.screen is not None:
             show_colours(context.screen, capture.all_objects, through_camera=True)
         hidden = hide_obstacles(capture) if self.hide_in_the_way else []
         missing = capture["sa3d_missing_photos"]
         if missing:
             self.report({"WARNING"}, f"{missing} photos are not where the result says; their cameras show none")
+        elif trouble:
+            self.report({"WARNING"}, trouble)
         elif hidden:
             self.report({"INFO"}, f"Imported {capture.name} and hid {', '.join(hidden)}, which stood in the way")
         else:

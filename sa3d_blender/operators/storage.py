@@ -1,4 +1,4 @@
-"""What the engine keeps on the disk: weights are fetched and deleted, the cache is emptied."""
+"""What is kept on the disk: weights are fetched and deleted, the engine's cache and straightened photos are cleared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import bpy
 
-from .. import engine_facts, jobs
+from .. import engine_facts, jobs, link
+from ..scene.straight_copies import clear_copies
 from .engine import OFFLINE
 
 __all__ = ["register", "unregister"]
@@ -94,6 +95,24 @@ class SA3D_OT_clear_cache(bpy.types.Operator):
         return {"FINISHED"}
 
 
+class SA3D_OT_clear_straight_photos(bpy.types.Operator):
+    """Delete the straightened copies of photos, all but those that this file shows. They are made again when needed"""
+
+    bl_idname = "sa3d.clear_straight_photos"
+    bl_label = "Clear Straightened Photos"
+
+    def execute(self, _context: Any) -> set[str]:
+        """At once: nothing is lost that a second doesn't bring back."""
+        try:
+            gone, kept = clear_copies()
+        except OSError as fault:
+            self.report({"ERROR"}, f"The copies can't be deleted: {fault.strerror or fault}")
+            return {"CANCELLED"}
+        self.report({"INFO"}, f"{gone} copies deleted" + (f", {kept} are in this file and stay" if kept else ""))
+        link.redraw(preferences=True)
+        return {"FINISHED"}
+
+
 class SA3D_OT_refresh_storage(bpy.types.Operator):
     """Look again what is on the disk"""
 
@@ -111,6 +130,7 @@ CLASSES = (
     SA3D_OT_cancel_weights,
     SA3D_OT_remove_weights,
     SA3D_OT_clear_cache,
+    SA3D_OT_clear_straight_photos,
     SA3D_OT_refresh_storage,
 )
 

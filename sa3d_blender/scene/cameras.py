@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import bpy
 import numpy as np
 from mathutils import Matrix
 
-from .description import SceneView
+from .description import Pinhole, SceneView
 from .names import fitting
+from .straight_camera import hidden_share, with_straight_camera
 
 __all__ = ["Lens", "add_camera", "lens_of", "spread", "use_view", "view_of"]
 
@@ -32,23 +33,28 @@ class Lens:
 
 
 def lens_of(view: SceneView) -> Lens:
-    """Blender's lens, shift and pixel aspect for a view's intrinsics.
+    """Blender's lens, shift and pixel aspect for a view: of its photo, or of its straightened photo.
 
     The sensor fit is set to horizontal instead of automatic, so one formula serves upright photos too: all lengths
     are then measured in pixel widths. A pixel is fl_x / fl_y times as high as wide, and neither of Blender's two
     aspect numbers may be below 1.
     """
-    ratio = view.fl_x / view.fl_y
+    pinhole = view.pinhole
+    ratio = pinhole.fl_x / pinhole.fl_y
     return Lens(
-        lens=view.fl_x * SENSOR_WIDTH_MM / view.width,
-        shift_x=-(view.cx - view.width / 2) / view.width,
-        shift_y=(view.cy - view.height / 2) * ratio / view.width,
+        lens=pinhole.fl_x * SENSOR_WIDTH_MM / view.width,
+        shift_x=-(pinhole.cx - view.width / 2) / view.width,
+        shift_y=(pinhole.cy - view.height / 2) * ratio / view.width,
         aspect=(1.0, ratio) if ratio >= 1 else (1 / ratio, 1.0),
     )
 
 
 def add_camera(view: SceneView, collection: Any, scale: float) -> Any:
-    """A camera object for ``view`` in ``collection``; ``scale`` (see ``spread``) sizes its symbol and its clipping."""
+    """A camera object for ``view`` in ``collection``; ``scale`` (see ``spread``) sizes its symbol and its clipping.
+
+    Where the photo's lens bent it, the camera is the one that shows it straightened (straight_camera.py).
+    """
+    view = with_straight_camera(view)
     lens = lens_of(view)
     data = bpy.data.cameras.new(fitting(view.stem))
     data.sensor_fit = "HORIZONTAL"
@@ -67,6 +73,9 @@ def add_camera(view: SceneView, collection: Any, scale: float) -> Any:
     camera["sa3d_pinhole"] = (view.fl_x, view.fl_y, view.cx, view.cy)
     camera["sa3d_lens"] = view.model
     camera["sa3d_distortion"] = list(view.distortion) or [0.0]  # Blender keeps no empty lists
+    if view.straight is not None:
+        camera["sa3d_straight"] = astuple(view.straight)
+        camera["sa3d_hidden"] = hidden_share(view)
     camera["sa3d_resolution"] = (view.width, view.height)
     camera["sa3d_pixel_aspect"] = lens.aspect
     # The photo was taken from here, whatever the mouse does by mistake; the N-panel's Item tab unlocks it.
@@ -76,7 +85,11 @@ def add_camera(view: SceneView, collection: Any, scale: float) -> Any:
 
 
 def view_of(camera: Any) -> SceneView:
-    """The view that ``camera`` was made from, as it was then. Raises KeyError for a camera of another maker."""
+    """The view that ``camera`` was made from, as it was then. Raises KeyError for a camera of another maker.
+
+    Cameras of files from before straight cameras were chosen have none: their prompts lie in pictures of the photo's
+    own numbers, and there they stay.
+    """
     width, height = (int(n) for n in camera["sa3d_resolution"])
     fl_x, fl_y, cx, cy = camera["sa3d_pinhole"]
     model = str(camera["sa3d_lens"])
@@ -93,6 +106,7 @@ def view_of(camera: Any) -> SceneView:
         world_from_camera=tuple(tuple(row) for row in camera.matrix_world),  # type: ignore[arg-type]
         model=model,
         distortion=() if model == "pinhole" else tuple(camera["sa3d_distortion"]),
+        straight=Pinhole(*camera["sa3d_straight"]) if "sa3d_straight" in camera else None,
     )
 
 

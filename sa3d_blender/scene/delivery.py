@@ -24,10 +24,12 @@ __all__ = [
     "objects_collection",
     "place",
     "prompted_by_uid",
+    "restored",
     "results_of",
 ]
 
 CAPTURE, OBJECT, ORIGIN = "sa3d_capture_uid", "sa3d_object_uid", "sa3d_origin"
+GOOD = "sa3d_good"  # the mesh as it was before rough shapes came over it
 STILL = 1e-5  # of the size of the scene's numbers: less is Blender's rounding, not the artist's hand
 
 
@@ -92,6 +94,7 @@ def place(capture: Any, uid: str, name: str, surface: Triangles, about: Mapping[
     made[CAPTURE], made[OBJECT] = capture["sa3d_uid"], uid
     mark(made)
     made.pop("sa3d_draft", None)
+    _forget_good(made)
     for key, value in about.items():
         if value is not None:
             made[f"sa3d_{key}"] = value
@@ -100,13 +103,38 @@ def place(capture: Any, uid: str, name: str, surface: Triangles, about: Mapping[
 
 
 def draft(made: Any, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None) -> None:
-    """Shows a rough surface (world [V, 3], triangles, sRGB bytes [V, 4]) until ``place`` brings the good one."""
+    """Shows a rough surface (world [V, 3], triangles, sRGB bytes [V, 4]) until ``place`` brings the good one of that
+    shape, or ``restored`` the one that was there."""
+    if "sa3d_draft" not in made:
+        _forget_good(made)
+        made[GOOD] = made.data.copy()
     if made.data.shape_keys is not None:
         made.shape_key_clear()
     rgba = None if colours is None else _linear(colours)
     dress(made.data, made.name, Triangles(vertices, faces, rgba), np.array(made[ORIGIN]))
     made["sa3d_draft"] = True
     made.update_tag()
+
+
+def restored(made: Any) -> bool:
+    """Takes rough shapes off a mesh again; False where there are none, or what was there before them is gone."""
+    good = made.get(GOOD)
+    if "sa3d_draft" not in made or good is None:
+        return False
+    rough, name = made.data, made.data.name
+    rough.user_remap(good)
+    bpy.data.meshes.remove(rough)
+    good.name = name
+    for key in (GOOD, "sa3d_draft"):
+        del made[key]
+    made.update_tag()
+    return True
+
+
+def _forget_good(made: Any) -> None:
+    good = made.pop(GOOD, None)
+    if good is not None and good.users == 0:
+        bpy.data.meshes.remove(good)
 
 
 def keep_apart(made: Any, scene: Any) -> None:
@@ -118,6 +146,7 @@ def keep_apart(made: Any, scene: Any) -> None:
             collection.objects.unlink(made)
     if not made.users_collection:
         scene.collection.objects.link(made)
+    _forget_good(made)
     for key in (CAPTURE, OBJECT, ORIGIN, "sa3d_draft", *KEYS):
         made.pop(key, None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..protocol.errors import CaptureError, StorageError
 
 __all__ = [
     "CaptureDescription",
+    "Pinhole",
     "PlacedObject",
     "Prompt",
     "SceneDescription",
@@ -22,6 +23,7 @@ __all__ = [
     "capture_description",
     "read_capture_file",
     "read_description",
+    "without_lenses",
 ]
 
 Matrix = tuple[tuple[float, float, float, float], ...]
@@ -29,11 +31,22 @@ Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
+class Pinhole:
+    """Focal lengths and principal point of a camera without distortion, pixels from the picture's top-left corner."""
+
+    fl_x: float
+    fl_y: float
+    cx: float
+    cy: float
+
+
+@dataclass(frozen=True)
 class SceneView:
-    """A photo and its pinhole camera: pixels from the photo's top-left corner, axes +X right, +Y up, looking along -Z.
+    """A photo and its camera: pixels from the photo's top-left corner, axes +X right, +Y up, looking along -Z.
 
     ``world_from_camera`` is a rigid 4 x 4 matrix, row by row. ``model`` and ``distortion`` are the lens that the photo
-    was taken through, as in lens.py; a result's photos count as straight.
+    was taken through, as in lens.py. ``straight`` is the camera without distortion
+    that shows the photo straightened, in a picture of the photo's width and height; None: that of the same numbers.
     """
 
     name: str
@@ -48,6 +61,12 @@ class SceneView:
     world_from_camera: Matrix
     model: str = "pinhole"
     distortion: tuple[float, ...] = ()
+    straight: Pinhole | None = None
+
+    @property
+    def pinhole(self) -> Pinhole:
+        """What Blender's camera is for this view."""
+        return self.straight or Pinhole(self.fl_x, self.fl_y, self.cx, self.cy)
 
 
 @dataclass(frozen=True)
@@ -113,8 +132,8 @@ class CaptureDescription:
 def capture_description(tree: Any, points: Any = None, colours: Any = None) -> CaptureDescription:
     """The engine's answer to `open_capture` (its body, and its arrays as anything numpy reads), checked.
 
-    The same as a result's scene.json with, all of them optional: ``capture`` (path), ``box`` ({"low", "high"}),
-    ``warnings``, and each view's ``model`` and ``distortion``; in a file ``points`` and ``colours`` are lists.
+    The same as a result's scene.json with, all of them optional: ``capture`` (path), ``box`` ({"low", "high"}) and
+    ``warnings``; in a file ``points`` and ``colours`` are lists.
     Raises CaptureError where anything in it is wrong.
     """
     try:
@@ -131,7 +150,8 @@ def read_capture_file(path: Path | str) -> CaptureDescription:
 
 
 def read_description(path: Path | str) -> SceneDescription:
-    """Reads scene.json; ``path`` may be its folder too. Mesh paths in it are relative to it.
+    """Reads scene.json; ``path`` may be its folder too. Mesh paths in it are relative to it. Views of results that were
+    written before lenses were count as straight.
 
     Raises StorageError where anything in it is wrong.
     """
@@ -145,6 +165,12 @@ def read_description(path: Path | str) -> SceneDescription:
         raise StorageError(
             f"{path.name} is not an SA3D result: {fault}.", "Choose the scene.json that `sa3d segment` wrote."
         ) from fault
+
+
+def without_lenses(description: SceneDescription) -> SceneDescription:
+    """The same with all photos counted as straight, for pictures and files that show them as they are."""
+    views = tuple(replace(view, model="pinhole", distortion=()) for view in description.views)
+    return replace(description, views=views)
 
 
 def _json(path: Path) -> Any:
@@ -234,6 +260,8 @@ def _view(tree: Any, where: str) -> SceneView:
     most = _COEFFICIENTS.get(model)
     if most is None or len(distortion) > most:
         raise _Wrong(f"{where} has the lens {model} with {len(distortion)} numbers, which is not known")
+    if max(fl_x, fl_y, abs(cx), abs(cy)) > ABSURD_PX or any(abs(value) > ABSURD_LENS for value in distortion):
+        raise _Wrong(f"{where} has a lens of absurd numbers")
     return SceneView(
         name=_get(tree, "name", str, where),
         stem=_get(tree, "stem", str, where),
@@ -250,6 +278,7 @@ def _view(tree: Any, where: str) -> SceneView:
     )
 
 
+ABSURD_PX, ABSURD_LENS = 1e9, 1e6  # as the engine has it: beyond them a lens's terms overflow
 _COEFFICIENTS = {"pinhole": 0, "opencv": 8, "fisheye": 4}
 _INTRINSICS = ("fl_x", "fl_y", "cx", "cy")
 

@@ -12,8 +12,9 @@ import numpy as np
 from .. import jobs, link
 from ..job import ViewPreview
 from .description import SceneView
-from .lens import is_straight, straightened
+from .lens import is_straight
 from .mask_answers import Place
+from .straighten import straightened
 
 __all__ = ["Seen", "register", "seen_in", "unregister"]
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .description import SceneView
-from .lens import is_straight, photo_from_frame, straightened
+from .lens import is_straight, photo_from_frame
 from .prompt_store import places, prompts_in
+from .straighten import straightened
 
 __all__ = ["Answer", "Candidate", "Hit", "Place", "Question", "Shelf", "what_is_said"]
 

@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 
 from .description import Prompt, SceneView
+from .lens import frame_from_photo
 from .meshes import COLOUR_ATTRIBUTE, colour_material
 from .names import fitting
 
@@ -24,14 +25,16 @@ BALL = 1 / 130
 def add_prompt(prompt: Prompt, view: SceneView, camera: Any, object_name: str, collection: Any) -> Any:
     """A ball at the 3D point under the click, named after the view and the label.
 
-    Where that point is not known the ball floats on the camera's symbol, at the clicked place of the photo. Its
-    custom properties keep the camera's name and the click as fractions of the photo, which survive another render
+    Where that point is not known the ball floats on the camera's symbol, at the clicked place of the frame. Its
+    custom properties keep the camera's name and the click as fractions of the frame, which survive another render
     size: ``sa3d_camera``, ``sa3d_x`` (from the left), ``sa3d_y`` (from the top), ``sa3d_label``, ``sa3d_object``,
     ``sa3d_on_surface``.
     """
     known = prompt.point_world is not None
+    clicked = np.array([[prompt.x_px, prompt.y_px]])
+    x_px, y_px = (float(value) for value in frame_from_photo(view, clicked)[0][0])
     eye = np.array(view.world_from_camera)[:3, 3]
-    place = np.array(prompt.point_world) if known else unproject(view, prompt.x_px, prompt.y_px, _frame_depth(camera))
+    place = np.array(prompt.point_world) if known else unproject(view, x_px, y_px, _frame_depth(camera))
     ball = bpy.data.objects.new(fitting(f"{view.stem} {'this' if prompt.label else 'not this'}"), _ball(prompt.label))
     ball.location = place.tolist()
     ball.scale = (float(np.linalg.norm(place - eye)) * BALL,) * 3
@@ -39,8 +42,8 @@ def add_prompt(prompt: Prompt, view: SceneView, camera: Any, object_name: str, c
     ball.hide_render = True
     ball.color = COLOURS[prompt.label]
     ball["sa3d_camera"] = camera.name
-    ball["sa3d_x"] = prompt.x_px / view.width
-    ball["sa3d_y"] = prompt.y_px / view.height
+    ball["sa3d_x"] = x_px / view.width
+    ball["sa3d_y"] = y_px / view.height
     ball["sa3d_label"] = prompt.label
     ball["sa3d_object"] = object_name
     ball["sa3d_on_surface"] = known
@@ -49,8 +52,9 @@ def add_prompt(prompt: Prompt, view: SceneView, camera: Any, object_name: str, c
 
 
 def unproject(view: SceneView, x_px: float, y_px: float, depth: float) -> np.ndarray:
-    """The world point [3] seen at pixel (x, y), ``depth`` along the viewing direction."""
-    in_camera = np.array([(x_px - view.cx) / view.fl_x, -(y_px - view.cy) / view.fl_y, -1.0]) * depth
+    """The world point [3] seen at pixel (x, y) of the straight picture, ``depth`` along the viewing direction."""
+    pinhole = view.pinhole
+    in_camera = np.array([(x_px - pinhole.cx) / pinhole.fl_x, -(y_px - pinhole.cy) / pinhole.fl_y, -1.0]) * depth
     matrix = np.array(view.world_from_camera)
     return matrix[:3, :3] @ in_camera + matrix[:3, 3]
 

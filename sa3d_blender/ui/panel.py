@@ -7,6 +7,7 @@ from typing import Any
 import bpy
 
 from ..scene.prompt_store import active_object
+from ..scene.straight_camera import WORTH_SAYING
 from ..scene.views import active_capture, cameras_of, seen_camera
 from .jobs_panel import CLASSES as JOBS
 from .lists import CLASSES as LISTS
@@ -82,6 +83,9 @@ class SA3D_PT_views(_NeedsCapture, bpy.types.Panel):
         row.operator("sa3d.look_through", text=text).camera = here.name if here in cameras else ""
         row.operator("sa3d.next_view", text="", icon="TRIA_RIGHT")
         layout.operator("sa3d.nearest_view", icon="VIEW_CAMERA")
+        hidden = here.get("sa3d_hidden", 0.0) if here in cameras else 0.0
+        if hidden >= WORTH_SAYING:
+            layout.label(text=f"{100 * hidden:.0f} % of the photo, at its rim, can't be shown", icon="INFO")
 
 
 class SA3D_PT_objects(_NeedsCapture, bpy.types.Panel):

@@ -11,6 +11,7 @@ import bpy
 from .. import engine_facts, installing, link
 from ..client.installed import Installed, look
 from ..operators.engine import OFFLINE
+from ..scene.straight_copies import MOST_BYTES, bytes_of_copies
 from .jobs_panel import RESTART
 
 __all__ = ["draw_page"]
@@ -188,6 +189,12 @@ def _draw_list(layout: Any, title: str, weights: list[Any]) -> None:
 def _draw_cache(layout: Any, context: Any, page: Any) -> None:
     facts = engine_facts.facts
     layout.prop(page, "cache_folder", placeholder="The engine's usual place")
+    copies = bytes_of_copies()
+    if copies:
+        row = layout.row()
+        row.label(text=f"Straightened photos, at most {_size(MOST_BYTES)}", icon="IMAGE_DATA")
+        row.label(text=_size(copies))
+        row.operator("sa3d.clear_straight_photos", text="Clear", icon="TRASH")
     if not _draw_known(layout, context, facts.cache is not None):
         return
     assert facts.cache is not None

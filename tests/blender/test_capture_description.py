@@ -63,6 +63,8 @@ def test_what_is_no_json_is_refused(tmp_path):
         (lambda t: t["views"][0].update(fl_x=0), "not positive"),
         (lambda t: t["views"][2].update(model="telescope"), "the lens telescope"),
         (lambda t: t["views"][2].update(distortion=[0.0] * 9), "9 numbers"),
+        (lambda t: t["views"][2].update(distortion=[1e300]), "absurd"),
+        (lambda t: t["views"][2].update(cx=-1e12), "absurd"),
         (lambda t: t.update(box={"low": [0, 0, 0], "high": [1, 1, 0]}), "corner of the box"),
         (lambda t: t.update(box={"low": [0, 0], "high": [1, 1]}), "corner of the box"),
         (lambda t: t.update(points=[[0, 1]]), "rows of three"),

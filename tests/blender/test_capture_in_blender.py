@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from sa3d_blender.scene.description import capture_description
-from sa3d_blender.scene.lens import photo_from_frame
+from sa3d_blender.scene.lens import photo_from_frame, shown_in_photo
+from sa3d_blender.scene.straight_camera import with_straight_camera
+from sa3d_blender.scene.straighten import straight_size
 
 BUILD = """
 path = here + "/capture.json"
@@ -122,15 +124,17 @@ seen["gone"] = views.show_view(bpy.context, camera)
 """,
         described=described,
     )
-    view = capture_description(described).views[2]
+    view = with_straight_camera(capture_description(described).views[2])
     made = np.array(seen["pixels"])
-    assert made.shape == (60, 90, 4)
+    width, height = straight_size(view, 90, 60)  # larger: bent inwards by the lens, the photo's rim is straightened out
+    assert made.shape == (height, width, 4) and width > 90
     assert "straightened" in seen["path"] and str(view.image.parent) not in seen["path"]
     assert seen["count"] == [1, [Path(seen["path"]).name]]  # the copy is kept, nothing half-written lies beside it
     # The edge between red and blue lies where the lens, undone, puts the photo's middle.
     row, middle = 20, 45.0
-    places = photo_from_frame(view, np.array([[x + 0.5, row + 0.5] for x in range(90)]))
-    assert np.all((made[row, :, 2] > 110) == (places[:, 0] > middle))
+    centres = np.array([[(x + 0.5) * 90 / width, (row + 0.5) * 60 / height] for x in range(width)])
+    places, shown = shown_in_photo(view, centres)
+    assert np.all((made[row, :, 2] > 110) == (places[:, 0] > middle) & shown) and shown.sum() > 85
     expected = photo_from_frame(view, np.array([[9.0, 54.0]]))[0]
     assert seen["click"] == {"view": "c", "points": [[*(pytest.approx(v, abs=1e-4) for v in expected), 1]]}
     assert "is not there any more" in seen["gone"]

@@ -197,9 +197,10 @@ before = open(kept, "rb").read()
 with open(filler, "wb") as file:
     free = os.statvfs(filler)
     file.write(bytes(max(0, free.f_bavail * free.f_frsize - 200_000)))
-from bl_ext.user_default.sa3d.sa3d_blender.scene.photos import ensure_photo, _folder
+from bl_ext.user_default.sa3d.sa3d_blender.scene.photos import ensure_photo
+from bl_ext.user_default.sa3d.sa3d_blender.scene.straight_copies import folder_of_copies
 seen["said"], seen["photo"] = ensure_photo(item), shown()
-seen["copies"] = os.listdir(_folder())
+seen["copies"] = os.listdir(folder_of_copies())
 made = bpy.data.meshes.new("large")
 made.vertices.add(200_000)
 made.vertices.foreach_set("co", np.random.rand(600_000).astype(np.float32))

@@ -12,8 +12,9 @@ from engine.captures.rays import project
 from sa3d_blender.overlay.shapes import box_line, disc, dot
 from sa3d_blender.scene.description import SceneView
 from sa3d_blender.scene.frame import Frame, fit_frame, frame_from_corners, free_of, to_region
-from sa3d_blender.scene.lens import is_straight, photo_from_frame, straightened
+from sa3d_blender.scene.lens import is_straight, photo_from_frame
 from sa3d_blender.scene.nearest import nearest_view
+from sa3d_blender.scene.straighten import straightened
 from sa3d_blender.scene.strokes import MOST_POINTS, paint, simplified
 from sa3d_blender.tools.draw_icons import FOLDER, ICONS, packed
 

@@ -174,6 +174,44 @@ seen["reset"] = extent(made)[1][0], prompted.grow
     assert seen["reset"] == [pytest.approx(0.1 / 0.15, abs=1e-3), 0]
 
 
+def test_resetting_the_slider_brings_the_good_mesh_back_at_once_and_leaves_no_other(jobs):
+    seen = jobs(
+        """
+bpy.ops.sa3d.add_click(place=(0.5, 0.5))
+bpy.ops.sa3d.segment()
+finish()
+prompted = capture.sa3d.objects[0]
+made = made_of()
+twin = made.copy()  # the artist's own, of the same mesh
+bpy.context.scene.collection.objects.link(twin)
+made.data.materials[0].name = "Mine"
+count = lambda: [len(made.data.vertices), len(made.data.polygons), made.data.name, made.data.materials[0].name]
+before, meshes = count(), len(bpy.data.meshes)
+seen["before"] = before
+prompted.grow = 0.5
+pump_until(lambda: not shaping.is_busy())
+seen["rough"] = count()[:2], "sa3d_draft" in made
+prompted.grow = 0.25  # its shape is on its way when the slider comes back
+bpy.ops.sa3d.reset_shape()
+pump_until(lambda: not shaping.is_busy())
+seen["reset"] = count(), "sa3d_draft" in made, len(bpy.data.meshes) - meshes, twin.data == made.data
+seen["lambda"] = made["sa3d_drawn_lambda"], made["sa3d_lambda"]
+seen["grey"] = refused(bpy.ops.sa3d.apply_shape)
+prompted.grow = 0.5
+pump_until(lambda: not shaping.is_busy())
+bpy.ops.sa3d.apply_shape()
+finish()
+seen["applied"] = "sa3d_draft" in made, "sa3d_good" in made, len(bpy.data.meshes) - meshes
+""",
+    )
+    rough, is_draft = seen["rough"]
+    assert rough != seen["before"][:2] and is_draft
+    assert seen["reset"] == [seen["before"], False, 0, True]
+    assert seen["lambda"][0] == seen["lambda"][1]
+    assert "as the slider says already" in seen["grey"]
+    assert seen["applied"] == [False, False, 0]
+
+
 def test_undo_of_the_slider_brings_the_shape_back(jobs):
     seen = jobs(
         """

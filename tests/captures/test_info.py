@@ -84,6 +84,16 @@ def test_the_command_converts(tmp_path):
     assert CliRunner().invoke(app, arguments).exit_code == 1  # the folder holds a capture by now
 
 
+def test_the_command_straightens_what_it_has_bent(tmp_path):
+    write_transforms(tmp_path / "scene")
+    bend = ["captures", "convert", str(tmp_path / "scene"), "--to", "nerfstudio", "--out", str(tmp_path / "bent")]
+    assert CliRunner().invoke(app, [*bend, "--distortion=-0.2,0,0,0"]).exit_code == 0
+    back = ["captures", "convert", str(tmp_path / "bent"), "--to", "colmap", "--out", str(tmp_path / "out")]
+    told = CliRunner().invoke(app, [*back, "--straighten", "--json"])
+    assert json.loads(told.stdout)["retaken"] == 4
+    assert load_capture(tmp_path / "out").views[0].camera.model == "pinhole"
+
+
 def test_no_capture_is_one_line_and_exit_code_1(tmp_path):
     told = CliRunner().invoke(app, ["captures", "info", str(tmp_path)])
     assert told.exit_code == 1 and "not a known kind" in told.stderr and "Traceback" not in told.output

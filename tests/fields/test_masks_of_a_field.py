@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 from small_captures import HEIGHT, WIDTH, write_transforms
 
+from engine import objects
 from engine.cache import Cache
 from engine.captures.bounds import SceneBox
+from engine.captures.capture import Capture
 from engine.captures.load import load_capture
 from engine.captures.scene_masks import used_masks, with_masks
 from engine.fields.checkpoint import save_field
@@ -17,17 +21,46 @@ from engine.fields.settings import TrainingSettings
 from engine.fields.training import TrainedField
 from engine.options import Options, SegmentOptions
 from engine.progress import Job
+from engine.prompts import UserPrompt
 from engine.train import open_workspace
 from sa3d_blender.protocol.errors import FieldError
 
 
-def test_a_named_fields_masks_hold_for_its_workspace(make_field, tmp_path):
-    write_transforms(tmp_path / "capture")
-    (tmp_path / "capture/masks").mkdir()
-    for number, photo in enumerate((tmp_path / "capture/images").iterdir()):
+def write_capture(folder: Path) -> None:
+    """A capture whose masks cut something out."""
+    write_transforms(folder)
+    (folder / "masks").mkdir()
+    for number, photo in enumerate((folder / "images").iterdir()):
         mask = np.zeros((HEIGHT, WIDTH), np.uint8)
         mask[3 + number % 2 : 8, 4:9] = 255
-        Image.fromarray(mask).save(tmp_path / "capture/masks" / photo.name)
+        Image.fromarray(mask).save(folder / "masks" / photo.name)
+
+
+def test_masks_can_be_taken_for_something_else_when_segmenting_as_when_training(tmp_path, monkeypatch):
+    write_capture(tmp_path / "capture")
+    opened = []
+
+    def stop(capture: Capture, *_: object) -> None:
+        opened.append(used_masks(capture))
+        raise FieldError("It is enough.", "Go home.")
+
+    monkeypatch.setattr(objects, "open_workspace", stop)
+    view = load_capture(tmp_path / "capture").views[0].name
+    for request in (SegmentOptions(), SegmentOptions(masks="none"), SegmentOptions(masks="ignore")):
+        with pytest.raises(FieldError, match="enough"):
+            objects.segment_capture(
+                tmp_path / "capture",
+                UserPrompt(view, ((4.0, 4.0, 1),)),
+                request,
+                Options(tmp_path / "cache", "cpu"),
+                tmp_path / "out",
+                Job(),
+            )
+    assert opened == ["object", "none", "ignore"]
+
+
+def test_a_named_fields_masks_hold_for_its_workspace(make_field, tmp_path):
+    write_capture(tmp_path / "capture")
     capture = load_capture(tmp_path / "capture")
     plain = with_masks(capture, "none")
     assert (used_masks(capture), used_masks(plain)) == ("object", "none")

@@ -16,9 +16,9 @@ from engine.captures.load import load_capture
 from engine.fields.checkpoint import MEANING, TENSORS, has_field, load_field, save_field
 from engine.fields.cut import CutField
 from engine.fields.settings import TrainingSettings
-from engine.options import Options
+from engine.options import Options, SegmentOptions
 from engine.progress import Job
-from engine.train import Trained, train
+from engine.train import Trained, open_workspace, train
 from sa3d_blender.protocol.errors import Cancelled, FieldError, StorageError
 from tests.helpers.cramped import fill, mounted
 
@@ -149,6 +149,19 @@ def test_a_region_of_interest_of_the_user_s_own_is_trained_in_and_found_again(ca
     assert trained(capture, tmp_path).from_cache  # as segmenting asks, which knows of no box
     other = trained(capture, tmp_path, box=((-0.5, -0.4, 0.0), (0.5, 0.4, 0.5)))
     assert not other.from_cache and float(other.field.model.aabb[1, 2]) == 0.5
+
+
+def test_segmenting_says_that_a_region_moved_after_training_is_not_in_the_field(capture, tmp_path):
+    options, box = Options(tmp_path / "cache", "cpu"), ((-0.5, -0.4, 0.0), (0.5, 0.4, 0.75))
+    moved = ((-0.5, -0.4, 0.0), (0.5, 0.4, 0.5))
+    said = {}
+    for name, wanted in (("new", box), ("same", box), ("moved", moved), ("none", None)):
+        lines: list[str] = []
+        _, found = open_workspace(capture, options, SegmentOptions(region=wanted), Job(log=lines.append))
+        said[name] = any("was moved after the field was trained" in line for line in lines)
+        np.testing.assert_allclose(found.field.model.aabb.numpy(), box, atol=1e-6)
+        assert found.from_cache == (name != "new")
+    assert said == {"new": False, "same": False, "moved": True, "none": False}
 
 
 @pytest.mark.parametrize("box", [((0.0,) * 3, (1.0, 1.0, 0.0)), ((0.0,) * 3, (1.0, float("nan"), 1.0))])

@@ -287,6 +287,7 @@ capture.sa3d.objects[0].grow = {value}
     assert sizes[0] < sizes[1]
     press(window, "sa3d.reset_shape", columns=RIGHT)
     until(window, "not shaping.is_busy()", 30)
+    assert window.py(f"{ADDON}answer = 'sa3d_draft' not in results_of(capture)[0]")  # the good mesh again, at once
     return seconds
 
 
