@@ -99,7 +99,8 @@ def _rays(lens: BrownLens) -> np.ndarray:
     """Points [N, 2] of the plane whose pixels, tangential terms aside, lie on a grid over the photo."""
     x, y = np.meshgrid(np.linspace(0, lens.width, GRID), np.linspace(0, lens.height, GRID))
     target = np.stack([x.ravel() - lens.cx, y.ravel() - lens.cy], axis=1) / lens.f
-    wanted = np.linalg.norm(target, axis=1)
+    with np.errstate(over="ignore"):
+        wanted = np.linalg.norm(target, axis=1)
     radius = np.tan(np.linspace(0, np.radians(87.0), 20_000))
     shrunk = _shrunk(lens, radius)
     with np.errstate(over="ignore", invalid="ignore"):
