@@ -167,6 +167,15 @@ def test_numbers_that_make_no_sense_are_one_sentence(tmp_path, old, new, word):
     refuses(word.split("|")[0], path)
 
 
+def test_additional_corrections_are_told_of(tmp_path):
+    path = write_metashape(tmp_path) / "cameras.xml"
+    assert not [line for line in load_capture(path).warnings if "corrections" in line]
+    more = '<corrections type="fourier"><coeffs>0.1 0.2</coeffs></corrections></calibration>'
+    path.write_text(path.read_text().replace("</calibration>", more))
+    capture = load_capture(path)
+    assert capture.views and any("additional corrections of 1 of its lenses" in line for line in capture.warnings)
+
+
 def test_a_lens_without_sense_is_a_bad_view():
     for lens in (BrownLens(0, 5, 1.0, 0, 0), BrownLens(9, 9, 1e-300, 0, 0, (1.0, 0, 0, 1e300))):
         with pytest.raises(BadView):
