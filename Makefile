@@ -62,6 +62,7 @@ $(STAMP): pyproject.toml constraints.txt
 			"sudo apt-get install -y $(X_PACKAGES)"; exit 1; fi; \
 	fi
 	@touch $@
+	@echo "Ready. 'make demo' shows the whole way in a few minutes; '$(BIN)/sa3d doctor' says what there is."
 
 demo: setup
 	$(BIN)/sa3d demo --out demo-out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import engine.server_start  # isort: skip  # noqa: F401  under `sa3d serve`, standard output is kept for frames
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -293,12 +294,20 @@ def doctor(cache: CacheDir = None, as_json: AsJson = False) -> None:
     from engine.doctor import examine
 
     def show(result: dict[str, Any]) -> None:
+        rows = [
+            ({True: "ok", False: "MISSING", None: "-"}[each["ok"]], each["name"], each["detail"], each["cure"])
+            for each in result["findings"]
+        ]
+        if not sys.stdout.isatty():  # no line is broken for who greps
+            wide = max(len(name) for _, name, _, _ in rows)
+            for mark, name, detail, cure in rows:
+                print(f"{mark:8}{name:{wide + 2}}{detail}  {cure}".rstrip())
+            return
         table = Table(show_header=False, box=None, pad_edge=False)
         for _ in range(4):
             table.add_column(overflow="fold")
-        for finding in result["findings"]:
-            mark = {True: "ok", False: "MISSING", None: "-"}[finding["ok"]]
-            table.add_row(mark, finding["name"], finding["detail"], finding["cure"])
+        for row in rows:
+            table.add_row(*row)
         Console().print(table)
 
     def work(job: Job) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def finished(
     }
     made = without_unobserved(mesh) if options.open else mesh
     if options.open:
-        job.log(f"{len(mesh.faces) - len(made.faces):,} faces that no photo shows are left out.")
+        count = len(mesh.faces) - len(made.faces)
+        job.log(f"The mesh is left open: {count:,} faces that no photo shows are left out.")
     return FinishedMesh(made, mesh_report(made) | told)
 
 

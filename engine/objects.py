@@ -202,6 +202,8 @@ def mesh_again(
     if scale is not None:
         job.log(f"One unit of the capture's world is {factor:.6g} m.")
         made.mesh.apply_scale(factor)
+        x, y, z = made.mesh.extents
+        job.log(f"The mesh is {x:.3g} m long in x, {y:.3g} m in y and {z:.3g} m in z.")
     return write_mesh(made.mesh, path)
 
 

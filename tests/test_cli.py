@@ -211,7 +211,9 @@ def test_the_doctor_answers_in_words_and_in_json(sa3d):
     spoken = sa3d("doctor")
     assert spoken.exit_code == 0
     assert "torch" in spoken.stdout
+    rows = [line for line in spoken.stdout.splitlines() if line.strip()]
     found = json.loads(sa3d("doctor", "--json").stdout)
+    assert len(rows) == len(found["findings"])  # in a pipe no line is broken
     assert found["healthy"] is all(finding["ok"] is not False for finding in found["findings"])
     assert {"name", "ok", "detail", "cure"} <= set(found["findings"][0])
 

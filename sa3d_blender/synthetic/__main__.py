@@ -21,8 +21,11 @@ from sa3d_blender.protocol.errors import Sa3dError
 SIDES = (384, 288)  # the longer and the shorter side of a photo in pixels
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 0 is success, 1 a failure explained in one line on stderr."""
+def main(arguments: list[str] | None = None, silent: bool = False) -> int:
+    """Run the command; 0 is success, 1 a failure explained in one line on stderr.
+
+    ``silent`` closes standard output once the arguments are understood, for good.
+    """
     parser = argparse.ArgumentParser(prog="python -m sa3d_blender.synthetic", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write to; what is there is kept")
     parser.add_argument("--models", type=Path, help="folder with one folder of OBJ or glTF for every textured model")
@@ -33,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=0, help="threads of Cycles (0: all)")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
+    if silent:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Blender prints a line for each picture
     try:
         with tempfile.TemporaryDirectory(prefix="sa3d-synthetic-") as settings:
             os.environ["BLENDER_USER_RESOURCES"] = settings
@@ -148,10 +153,11 @@ def _identity_material() -> Any:
 
 def _run_and_leave() -> None:
     """End the process without Blender's own clean-up, which can hang in the module of 4.5."""
-    silence = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(silence, 1)  # Blender prints a line for each picture
     try:
-        code = main()
+        code = main(silent=True)
+    except SystemExit as left:  # of --help and of wrong arguments, which have said what they have to
+        code = left.code if isinstance(left.code, int) else 1
+        sys.stdout.flush()
     except BaseException:
         sys.excepthook(*sys.exc_info())
         code = 1

@@ -27,6 +27,13 @@ def render(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_help_is_printed_and_wrong_arguments_are_said_without_a_trace() -> None:
+    helped = render("--help")
+    assert helped.returncode == 0 and "--views" in helped.stdout and not helped.stderr
+    wrong = render("--out")
+    assert wrong.returncode == 2 and "expected one argument" in wrong.stderr and "Traceback" not in wrong.stderr
+
+
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two scenes of one view, one sample."""
