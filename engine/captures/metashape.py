@@ -65,8 +65,8 @@ def read_metashape(path: Path) -> Capture:
     corrected = sum(sensor.find(".//corrections") is not None for sensor in chunk.iterfind("sensors/sensor"))
     if corrected:
         told.append(
-            f"{path.name} holds additional corrections of {corrected} of its lenses, which are not read and may move what"
-            " is seen by some pixels; optimise the cameras without fitting them."
+            f"{path.name} holds additional corrections of {corrected} of its lenses, which are not read and may move"
+            " what is seen by some pixels; optimise the cameras without fitting them."
         )
     near, notes = brought_near(np.array([_position(camera) for camera in cameras]).reshape(-1, 3))
     cameras = [replace(one, pose=one.pose and partial(_brought, one.pose, near)) for one in cameras]
