@@ -19,8 +19,8 @@ import platformdirs
 from safetensors import SafetensorError
 
 from engine.captures.capture import Capture
-from engine.captures.images import photo_key
-from sa3d_blender.protocol.errors import CaptureError, StorageError
+from engine.photo_hashes import PhotoHashes
+from sa3d_blender.protocol.errors import StorageError
 
 LEFTOVER = ".partial-"
 CURE = "Choose another folder (--cache, --out, or in the add-on's preferences), or mend its permissions."
@@ -161,6 +161,7 @@ class Cache:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._hashes: PhotoHashes | None = None
 
     def folder(self, kind: str, key: str) -> Path:
         """The (existing) folder for one thing of a kind; leftovers of killed runs in it are removed."""
@@ -184,25 +185,16 @@ class Cache:
 
         Hashes are remembered by size and time. Raises CaptureError where a photo has gone since the capture was read.
         """
-        memo_path = self.root / PHOTO_HASHES
-        memo = _remembered(memo_path)
-        fresh = dict(memo)
         digest = hashlib.sha256()
+        self._recall()
         for view in capture.views:
-            try:
-                stat = view.image_path.stat()
-            except OSError as error:
-                raise CaptureError(
-                    f"The photo {view.name} can't be read: {error.strerror}.", "Put it back, or load the capture again."
-                ) from error
-            mark = f"{view.image_path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-            if mark not in fresh:
-                fresh[mark] = photo_key(view.image_path)
+            photo = self.photo_key(view.image_path, view.name)
+            mask = None if view.mask_path is None else self.photo_key(view.mask_path)
             c = view.camera
             numbers = [c.width, c.height, c.fl_x, c.fl_y, c.cx, c.cy, *c.distortion]
-            digest.update(f"{view.name}|{view.split}|{c.model}|{fresh[mark]}|".encode())
-            if view.mask_path is not None:
-                digest.update(f"mask|{view.silhouette}|{photo_key(view.mask_path)}|".encode())
+            digest.update(f"{view.name}|{view.split}|{c.model}|{photo}|".encode())
+            if mask is not None:
+                digest.update(f"mask|{view.silhouette}|{mask}|".encode())
             digest.update(np.array(numbers, np.float64).tobytes())
             digest.update(np.asarray(c.world_from_camera, np.float64).tobytes())
             # The scene's box, and with it the field, depends on it.
@@ -211,9 +203,49 @@ class Cache:
         if capture.points is not None:  # likewise
             digest.update(np.asarray(capture.points.xyz, np.float64).tobytes())
             digest.update(np.asarray(capture.points.count, np.int32).tobytes())
-        if fresh != memo:
-            write_json(memo_path, fresh)
+        self.keep_hashes()
         return digest.hexdigest()[:32]
+
+    def photo_key(self, path: Path, name: str = "") -> str:
+        """photo_key of a photo's or mask's file, remembered by its size and time; ``name`` is what errors call it.
+
+        Raises CaptureError where it is gone.
+        """
+        hashes = self._recall() if self._hashes is None else self._hashes
+        return hashes.key(path, name)
+
+    def keep_hashes(self) -> None:
+        """Writes down what photo_key has hashed since. Raises StorageError where the cache can't be written."""
+        if self._hashes is not None and self._hashes.changed:
+            write_json(self.root / PHOTO_HASHES, self._hashes.marks)
+            self._hashes.changed = False
+
+    def _recall(self) -> PhotoHashes:
+        """What is written down by now, by other programs too, and what was hashed here."""
+        written = _remembered(self.root / PHOTO_HASHES)
+        known = written if self._hashes is None else {**written, **self._hashes.marks}
+        self._hashes = PhotoHashes(known)
+        self._hashes.changed = len(known) > len(written)
+        return self._hashes
+
+    def make_room(self, kind: str, wanted: int, budget: int) -> None:
+        """Removes files of a kind, those first that were not touched for longest, until ``budget`` bytes hold what is
+        there and ``wanted`` more."""
+        kept = []
+        for path in (self.root / kind).glob("*/*"):
+            if path.name.startswith(LEFTOVER):
+                continue
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                continue  # another program has just made room
+            kept.append((found.st_mtime, found.st_size, path))
+        used = sum(size for _, size, _ in kept)
+        for _, size, path in sorted(kept):
+            if used + wanted <= budget:
+                return
+            path.unlink(missing_ok=True)
+            used -= size
 
     def size_bytes(self) -> int:
         """Bytes of all that is cached."""
@@ -227,6 +259,7 @@ class Cache:
             for tag in self.root.glob(f"*/{TAG}"):
                 shutil.rmtree(tag.parent)
             (self.root / PHOTO_HASHES).unlink(missing_ok=True)
+            self._hashes = None
 
 
 def _remembered(memo_path: Path) -> dict[str, str]:

@@ -68,7 +68,7 @@ def run_demo(out: Path, views: int, options: Options, job: Job) -> dict[str, Any
         done = segment(workspace, prompt, request, options, own)
         done.report["field_folder"] = str(trained.folder)
         done.report["capture"] = str(scene / "capture")
-        write_result(workspace, done, prompt, trained, folder)
+        write_result(workspace, done, prompt, trained, folder, own)
         seconds = time.perf_counter() - begun
         made[role] = (done, prompt)
         results[role] = {

@@ -24,6 +24,7 @@ from engine.fields.settings import PRESETS
 from engine.fields.training import TrainedField
 from engine.options import Options
 from engine.out_folder import refuse_capture
+from engine.photo_copies import PhotoCopies
 from engine.progress import Job
 from engine.train import MOST_HELD_OUT, Trained, field_name, split_views
 from engine.workspace import working_photo
@@ -81,7 +82,7 @@ def import_field(
     settings = PRESETS[IMPORTED_AS]
     box = SceneBox(model.aabb.cpu().numpy().astype(np.float64), "object")
     field = TrainedField(model, build_grid(model, settings.occupancy_side), box, settings, IMPORTED_AS)
-    field = _measured(field, model.white, capture, job)
+    field = _measured(field, model.white, capture, PhotoCopies(cache, job.log), job)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     save_field(field, folder, key)
@@ -115,14 +116,14 @@ def _read(capture: Capture, path: Path, white: bool) -> ImportedField:
     return tensorf_field(checkpoint, path.name, white)
 
 
-def _measured(field: TrainedField, white: bool, capture: Capture, job: Job) -> TrainedField:
+def _measured(field: TrainedField, white: bool, capture: Capture, copies: PhotoCopies, job: Job) -> TrainedField:
     """The field with the PSNR of held-out views, or of any where none are.
 
     Photos with alpha are laid on what lies behind the field, white or black.
     """
     views = split_views(capture)[1] or list(capture.views)
     picked = [views[i] for i in np.unique(np.linspace(0, len(views) - 1, MOST_HELD_OUT).astype(int))]
-    pairs = [working_photo(view, field.settings.max_side_px) for view in picked]
+    pairs = [working_photo(view, field.settings.max_side_px, copies) for view in picked]
     behind = 1.0 if white else 0.0
     images = [i[..., :3] + behind * (1 - i[..., 3:]) if i.shape[2] == 4 else i for _, i in pairs]
     heldout = HeldOut([v.name for v in picked], [camera for camera, _ in pairs], images)

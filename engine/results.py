@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import safetensors
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
@@ -49,19 +49,30 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_mask(path: Path, mask: Float[np.ndarray, "h w"]) -> None:
-    """A mask in [0, 1] as an 8-bit grey PNG."""
+def write_mask(path: Path, mask: Float[np.ndarray, "h w"], size: tuple[int, int]) -> None:
+    """A mask in [0, 1] as an 8-bit grey PNG of ``size`` (width, height): bytes are enlarged, as floats a photo of 50
+    megapixels would take a gigabyte."""
+    levels = Image.fromarray((np.clip(mask, 0, 1) * 255 + 0.5).astype(np.uint8))
     with atomic_file(path) as temporary:
-        Image.fromarray((np.clip(mask, 0, 1) * 255 + 0.5).astype(np.uint8)).save(temporary, format="PNG")
+        levels.resize(size, Image.Resampling.BILINEAR).save(temporary, format="PNG")
 
 
-def read_mask(path: Path) -> Float[np.ndarray, "h w"]:
-    """A mask that `write_mask` wrote, in [0, 1]. Raises StorageError where it is missing or damaged."""
+def read_mask_levels(path: Path, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w"]:
+    """A mask that `write_mask` wrote, 255 = the object; shrunk to ``size`` (width, height) by averaging over areas.
+
+    Raises StorageError where it is missing or damaged.
+    """
     try:
         with Image.open(path) as image:
-            return np.asarray(image.convert("L"), np.float32) / 255
-    except (OSError, ValueError, SyntaxError) as error:
+            levels = image.convert("L")
+            return np.asarray(levels if size is None else levels.resize(size, Image.Resampling.BOX))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise StorageError(f"The mask {path} can't be read.", "Run `sa3d segment` again.") from error
+
+
+def read_mask(path: Path, size: tuple[int, int] | None = None) -> Float[np.ndarray, "h w"]:
+    """`read_mask_levels` in [0, 1], float32."""
+    return read_mask_levels(path, size).astype(np.float32) / 255
 
 
 def write_object(path: Path, kept: ObjectFile) -> None:

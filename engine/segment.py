@@ -83,7 +83,7 @@ def segment(
     check_scale(segmenter, request.lifting.scale)
     workspace.prepare(job)
     if request.lifting.views == 1:  # of a part of the views, those that are visited are encoded when they are
-        encode_views(segmenter, list(workspace.stored.values()), workspace.max_side, device, job)
+        encode_views(segmenter, list(workspace.stored.values()), workspace.max_side, device, job, workspace.copies)
     with job.stage("Segmenting the prompted view"):
         seed = first_seed(workspace, clicked, segmenter, options.seed, request.lifting.scale)
     lifted = lift(workspace.scene, [seed], segmenter, request.lifting, job, beside)[0]

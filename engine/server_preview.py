@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from engine import api
+from engine.cache import Cache
 from engine.captures.capture import Capture, View
-from engine.captures.images import working_key
 from engine.captures.load import find_view, load_capture
 from engine.devices import pick_device
 from engine.options import Options
+from engine.photo_copies import PhotoCopies
 from engine.progress import Job
 from engine.prompts import UserPrompt, prompts_for, read_drawing
 from engine.segmenters.base import Photo, Segmenter
@@ -107,9 +108,10 @@ class Previewer:
         mark = (view.stem, side, *_stamp(view.image_path))
         if mark != self._photo:
             self._photo = None  # a failure in between leaves nothing wrong behind
-            camera, image = working_photo(view, side)
+            copies = PhotoCopies(Cache(options.cache), job.log)
+            camera, image = working_photo(view, side, copies)
             job.check()
-            segmenter.set_image(Photo(over_white(image), key=working_key(view, side)))
+            segmenter.set_image(Photo(over_white(image), key=copies.key(view, side)))
             self._photo, self._size = mark, (camera.width, camera.height)
         return segmenter
 

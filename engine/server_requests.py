@@ -132,17 +132,14 @@ class _Requests:
             return self._preview().encode(wanted, options, job)
 
     def mask(self, request: Request, job: ServedJob) -> Answer:
-        import numpy as np
-
-        from engine.results import MASKS, read_mask
+        from engine.results import MASKS, read_mask_levels
         from engine.whole_folder import settle
 
         body = Body(request)
         folder, view = body.path("result"), body.text("view")
         body.done()
         settle(folder)
-        values = read_mask(folder / MASKS / f"{Path(view).name}.png")
-        return Answer({"view": view}, {"mask": (values * 255 + 0.5).astype(np.uint8)})
+        return Answer({"view": view}, {"mask": read_mask_levels(folder / MASKS / f"{Path(view).name}.png")})
 
     def train(self, request: Request, job: ServedJob) -> Answer:
         from engine import api

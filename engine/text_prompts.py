@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from engine.cache import Cache
 from engine.captures.capture import View
 from engine.devices import pick_device
 from engine.options import Options
+from engine.photo_copies import PhotoCopies
 from engine.progress import Job
 from engine.prompts import UserPrompt
 from engine.segmenters.text import Hit, choose_hit, make_detector
@@ -32,7 +34,7 @@ def with_box(prompt: UserPrompt, view: View, options: Options, job: Job) -> User
         device = pick_device(options.device).type
         detector = make_detector(text.detector, device, options.cache, job.log, job.check)
     with job.stage("Looking for the words") as stage:
-        _, image = working_photo(view, DETECTOR_SIDE)
+        _, image = working_photo(view, DETECTOR_SIDE, PhotoCopies(Cache(options.cache), job.log))
         found = detector.find(over_white(image), text.words, text.box_threshold, text.text_threshold, stage.at)
         across, down = view.camera.width / image.shape[1], view.camera.height / image.shape[0]
         hits = tuple(replace(hit, box_px=_scaled(hit, across, down)) for hit in found)

@@ -31,12 +31,14 @@ from engine.fields.cost import available_bytes, needed_bytes, refuse_without_mem
 from engine.fields.heldout import HeldOut, heldout_psnr_db, spread_numbers
 from engine.fields.imports.imported import ImportedField
 from engine.fields.kinds import kind_of
+from engine.fields.pixels import as_bytes
 from engine.fields.resume import NAME as UNFINISHED
 from engine.fields.resume import Keeper
 from engine.fields.settings import Corner, TrainingSettings
 from engine.fields.training import TrainedField, train_field
 from engine.options import Options, SegmentOptions
 from engine.out_folder import refuse_capture, refuse_others
+from engine.photo_copies import PhotoCopies
 from engine.progress import Job, Stage
 from engine.workspace import Workspace, counted_pixels, working_photo
 from sa3d_blender.protocol.errors import FieldError
@@ -131,7 +133,8 @@ def train(
         save_field(trained, folder, key)
         keeper.forget()
 
-    trained = _train(capture, settings, quality, kind, options, device, job, keeper, keep)
+    copies = PhotoCopies(cache, job.log)
+    trained = _train(capture, settings, quality, kind, options, device, job, copies, keeper, keep)
     write_meaning(trained, folder, key)
     return Trained(trained, folder, _content_key(folder), False)
 
@@ -189,6 +192,7 @@ def _train(
     options: Options,
     device: torch.device,
     job: Job,
+    copies: PhotoCopies,
     keeper: Keeper,
     keep: Callable[[TrainedField], None],
 ) -> TrainedField:
@@ -201,13 +205,13 @@ def _train(
         box = replace(box, aabb=np.array(settings.box, np.float64), of_points=False)
     elif box.of_points:
         job.log("The region of interest is fitted to the capture's sparse points.")
-    refuse_without_memory(needed_bytes([*training, *others], box, settings, kind), available_bytes(device))
+    needed = needed_bytes([*training, *others], box, settings, kind, capture.has_alpha)
+    refuse_without_memory(needed, available_bytes(device))
     with job.stage("Reading photos", len(training) + len(others)) as stage:
-        cameras, images = _photos(training, settings, stage)
-        heldout = HeldOut(
-            [view.name for view in others], *_photos(others, settings, stage), counted=_counted(others, settings)
-        )
-    counted = _counted(training, settings)
+        cameras, images = _photos(training, settings, copies, stage, as_levels=True)
+        counted = _counted(others, settings, copies)
+        heldout = HeldOut([view.name for view in others], *_photos(others, settings, copies, stage), counted=counted)
+        counted = _counted(training, settings, copies)
     job.log(
         f"Training a {quality} field ({kind_of(kind).label}): {settings.steps} steps of {settings.rays} rays from "
         f"{len(training)} photos on {describe(device)}."
@@ -225,19 +229,22 @@ def _train(
     return trained
 
 
-def _photos(views: list[View], settings: TrainingSettings, stage: Stage) -> tuple[list[Camera], list[np.ndarray]]:
+def _photos(
+    views: list[View], settings: TrainingSettings, copies: PhotoCopies, stage: Stage, as_levels: bool = False
+) -> tuple[list[Camera], list[np.ndarray]]:
+    """Photos at working size with their cameras; ``as_levels``: as bytes where they carry no opacity."""
     cameras, images = [], []
     for view in views:
-        camera, image = working_photo(view, settings.max_side_px)
+        camera, image = working_photo(view, settings.max_side_px, copies)
         cameras.append(camera)
-        images.append(image)
+        images.append(as_bytes(image) if as_levels and image.shape[2] == 3 else image)
         stage.advance(1, view.stem)
     return cameras, images
 
 
-def _counted(views: list[View], settings: TrainingSettings) -> list[np.ndarray | None] | None:
+def _counted(views: list[View], settings: TrainingSettings, copies: PhotoCopies) -> list[np.ndarray | None] | None:
     """The pixels of each photo that say something of the scene; None where no photo has a mask of that kind."""
-    found = [counted_pixels(view, settings.max_side_px) for view in views]
+    found = [counted_pixels(view, settings.max_side_px, copies) for view in views]
     return found if any(each is not None for each in found) else None
 
 
@@ -271,5 +278,5 @@ def open_workspace(capture: Capture, options: Options, request: SegmentOptions, 
     cache = Cache(options.cache)
     key = cache.capture_key(capture)
     return Workspace(
-        with_poses(capture, trained.field.poses), key, trained.field, trained.key, cache, options.budget
+        with_poses(capture, trained.field.poses), key, trained.field, trained.key, cache, options.budget, job.log
     ), trained

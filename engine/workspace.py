@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float
 
 from engine.cache import Cache
 from engine.captures.capture import Camera, Capture, View
-from engine.captures.images import read_mask, read_rgb, working_key, working_size
+from engine.captures.images import read_mask, read_rgb, working_size
 from engine.fields.sampling import OccupancyGrid
 from engine.fields.training import TrainedField
 from engine.lifting.loop import rendered_mask
@@ -23,6 +24,7 @@ from engine.lifting.scene import Scene
 from engine.lifting.voxel_colours import voxel_colours
 from engine.lifting.voxels import VoxelGrid
 from engine.memory import BudgetedMemory
+from engine.photo_copies import PhotoCopies
 from engine.progress import Job
 
 OPERATOR_PIXELS = 40_000  # of a view for the lifting: finer than the voxels, whatever the photo's size
@@ -34,20 +36,25 @@ COARSE_NEAR_SURFACE = 32
 MARGIN_CELLS = 8
 
 
-def working_photo(view: View, max_side: int) -> tuple[Camera, Float[np.ndarray, "h w c"]]:
-    """A photo at working size and the camera for it; colours with alpha come premultiplied."""
+def working_photo(
+    view: View, max_side: int, copies: PhotoCopies | None = None
+) -> tuple[Camera, Float[np.ndarray, "h w c"]]:
+    """A photo at working size and the camera for it; colours with alpha come premultiplied. Without ``copies`` a big
+    photo is shrunk each time."""
     size = working_size(view.camera, max_side)
-    image = read_rgb(view, size)
+    image = read_rgb(view, size) if copies is None else copies.read(view, size)
     if image.shape[2] == 4:
         image = np.concatenate([image[..., :3] * image[..., 3:], image[..., 3:]], -1)
     return view.camera.resized(*size), image.astype(np.float32)
 
 
-def counted_pixels(view: View, max_side: int) -> Bool[np.ndarray, "h w"] | None:
+def counted_pixels(view: View, max_side: int, copies: PhotoCopies | None = None) -> Bool[np.ndarray, "h w"] | None:
     """Which pixels of a photo at working size say something of the scene; None where all do."""
     if view.mask_path is None or view.silhouette:
         return None
-    return read_mask(view, working_size(view.camera, max_side)) > 0.5
+    size = working_size(view.camera, max_side)
+    mask: np.ndarray = read_mask(view, size) if copies is None else copies.read_mask(view, size)
+    return mask > 0.5
 
 
 def over_white(image: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "h w 3"]:
@@ -63,7 +70,8 @@ class Workspace:
         capture_key: of its content.
         trained: the field.
         field_key: of the field's content; operators are cached under it.
-        cache: where operators are kept, within the ``budget``.
+        cache: where operators are kept, within the ``budget``, and copies of photos at working size.
+        log: hears of such copies that are of no use.
     """
 
     def __init__(
@@ -74,6 +82,7 @@ class Workspace:
         field_key: str,
         cache: Cache,
         budget: OperatorBudget | None = None,
+        log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.capture, self.capture_key, self.trained, self.cache = capture, capture_key, trained, cache
         max_side = trained.settings.max_side_px
@@ -92,6 +101,7 @@ class Workspace:
             cache.folder("operators", name), cameras, self._trace, self.voxels.count, budget or OperatorBudget()
         )
         self._dense: tuple[np.ndarray, torch.Tensor] | None = None
+        self.copies = PhotoCopies(cache, log)
         self._photos = BudgetedMemory(self._read_photo, lambda photo: photo.nbytes, PHOTOS_MB << 20)
 
     def photo(self, stem: str) -> Float[np.ndarray, "h w 3"]:
@@ -99,7 +109,7 @@ class Workspace:
         return self._photos.get(stem)
 
     def _read_photo(self, stem: str) -> Float[np.ndarray, "h w 3"]:
-        return over_white(working_photo(self.stored[stem], self.max_side)[1])
+        return over_white(working_photo(self.stored[stem], self.max_side, self.copies)[1])
 
     def operator_camera(self, view: View) -> Camera:
         """The view's camera on the raster of its operator."""
@@ -135,7 +145,7 @@ class Workspace:
         return Scene(views, self.operator, self._photo_and_key, self.voxels, self.operators.looked)
 
     def _photo_and_key(self, view: View) -> tuple[Float[np.ndarray, "h w 3"], str]:
-        return self.photo(view.stem), working_key(self.stored[view.stem], self.max_side)
+        return self.photo(view.stem), self.copies.key(self.stored[view.stem], self.max_side)
 
     def render_probability(self, view: View, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
         """A voxel probability at the photo's working size, sharp: only the pixels near the outline are traced anew."""

@@ -25,6 +25,7 @@ MOST_WARNINGS = 3
 PHOTOS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"})
 VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".3gp"})
 _CAMERAS = frozenset({".json", ".npy", ".xml", ".csv", ".bin", ".txt"})
+_SIDECAR = b"capturingreality.com/ns/xcr"  # in RealityCapture's .xmp files; drones and photo editors write others
 _BESIDE = ("poses_bounds.npy", "transforms.json", "sparse", "colmap")
 
 
@@ -59,7 +60,19 @@ def photos_without_cameras(path: Path) -> Path | None:
     except OSError:
         return None  # the engine says what is wrong with it
     cameras = any(one.suffix.lower() in _CAMERAS or one.name in ("sparse", "colmap", "Sequence_1") for one in there)
+    cameras = cameras or any(_is_sidecar(one) for one in there)
     return folder if not cameras and not beside and any(one.suffix.lower() in PHOTOS for one in there) else None
+
+
+def _is_sidecar(path: Path) -> bool:
+    """Whether a file is one in which RealityCapture says where a photo was taken from."""
+    if path.suffix.lower() != ".xmp" or not path.is_file():
+        return False
+    try:
+        with path.open("rb") as file:
+            return _SIDECAR in file.read(2**16)
+    except OSError:
+        return False
 
 
 def poses_job(photos: Path, out: Path, options: Mapping[str, bool]) -> Job:

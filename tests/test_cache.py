@@ -119,6 +119,38 @@ def test_a_damaged_memory_of_hashes_is_made_again(copied, tmp_path, damage):
     assert len(json.loads((cache.root / "photo-hashes.json").read_text())) == len(capture)
 
 
+def test_masks_are_hashed_once_as_photos_are(copied, tmp_path, monkeypatch):
+    mask = tmp_path / "mask.png"
+    Image.new("L", (80, 60), 255).save(mask)
+    capture = load_capture(copied)
+    capture = replace(capture, views=tuple(replace(view, mask_path=mask) for view in capture.views))
+    before = Cache(tmp_path / "c").capture_key(capture)
+    monkeypatch.setattr("engine.photo_hashes.photo_key", lambda path: pytest.fail("hashed again"))
+    assert Cache(tmp_path / "c").capture_key(capture) == before
+    monkeypatch.undo()
+    Image.new("L", (80, 60), 0).save(mask)
+    os.utime(mask, ns=(5, 5))
+    assert Cache(tmp_path / "c").capture_key(capture) != before
+
+
+def test_hashes_that_another_program_has_written_down_since_are_kept(copied, tmp_path):
+    here, there, capture = Cache(tmp_path / "c"), Cache(tmp_path / "c"), load_capture(copied)
+    here.photo_key(capture.views[0].image_path)
+    there.photo_key(capture.views[1].image_path)
+    there.keep_hashes()
+    here.capture_key(replace(capture, views=capture.views[:1]))
+    assert len(json.loads((tmp_path / "c" / "photo-hashes.json").read_text())) == 2
+
+
+def test_the_memory_of_hashes_does_not_grow_for_ever(copied, tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.photo_hashes.MOST", 5)
+    cache, capture = Cache(tmp_path / "c"), load_capture(copied)
+    before = cache.capture_key(capture)
+    kept = json.loads((tmp_path / "c" / "photo-hashes.json").read_text())
+    assert len(kept) == 5 and f"{capture.views[-1].image_path.resolve()}|" in list(kept)[-1]
+    assert cache.capture_key(capture) == before
+
+
 def test_a_photo_that_has_gone_since_is_told_in_a_sentence(copied, tmp_path):
     capture = load_capture(copied)
     (copied / "images" / "002.png").unlink()

@@ -1,13 +1,14 @@
 """Brown's lens as photogrammetry programs write it: four radial and two tangential terms, affinity and skew.
 
-Source: Agisoft, "Metashape User Manual", appendix on camera models (frame and fisheye cameras). With x, y on the plane
-at unit depth (x right, y down) and r their length (fisheyes first shrink it to the angle),
+Source: Agisoft, "Metashape User Manual", appendix on camera models (frame and fisheye cameras); q1 and q2 are P3 and P4
+of "PhotoScan User Manual" 1.2 to 1.4. With x, y on the plane at unit depth (x right, y down) and r their length
+(fisheyes first shrink it to the angle),
 
-    x' = x (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) + 2 p1 x y + p2 (r^2 + 2 x^2)
-    y' = y (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) + 2 p2 x y + p1 (r^2 + 2 y^2)
+    x' = x (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) + (2 p1 x y + p2 (r^2 + 2 x^2)) (1 + q1 r^2 + q2 r^4)
+    y' = y (1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8) + (2 p2 x y + p1 (r^2 + 2 y^2)) (1 + q1 r^2 + q2 r^4)
     u  = cx + (f + b1) x' + b2 y'          v = cy + f y'
 
-where p1 and p2 are OpenCV's (Metashape's P1 and P2 are the other way round).
+where p1 and p2 are OpenCV's (Metashape's P1 and P2 are the other way round, and so are RealityCapture's t1 and t2).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class BrownLens:
     p: tuple[float, float] = (0.0, 0.0)
     b: tuple[float, float] = (0.0, 0.0)
     kind: Literal["frame", "fisheye", "equisolid"] = "frame"
+    q: tuple[float, float] = (0.0, 0.0)
 
 
 def brown_camera(lens: BrownLens) -> Fit:
@@ -47,7 +49,7 @@ def brown_camera(lens: BrownLens) -> Fit:
     """
     if min(lens.width, lens.height) < 1 or lens.width * lens.height > MAX_PIXELS:
         raise BadView(f"its camera is for a photo of {lens.width} x {lens.height} pixels")
-    values = np.array([lens.f, lens.cx, lens.cy, *lens.k, *lens.p, *lens.b])
+    values = np.array([lens.f, lens.cx, lens.cy, *lens.k, *lens.p, *lens.b, *lens.q])
     if not np.isfinite(values).all():
         raise BadView("its lens holds values that are not finite")
     fl_x = lens.f + lens.b[0]
@@ -55,14 +57,14 @@ def brown_camera(lens: BrownLens) -> Fit:
         raise BadView(f"its focal length is {min(lens.f, fl_x):g}")
     camera = Camera(lens.width, lens.height, fl_x, lens.f, lens.cx, lens.cy, np.eye(4))
     (k1, k2, k3, k4), (p1, p2) = lens.k, lens.p
-    if lens.kind == "frame" and not (k4 or lens.b[1]):
+    if lens.kind == "frame" and not (k4 or lens.b[1] or ((p1 or p2) and any(lens.q))):
         extra = (k1, k2, p1, p2, k3)
         return Fit(replace(camera, model="opencv", distortion=extra) if any(extra) else camera)
     if lens.kind == "fisheye" and not (p1 or p2 or lens.b[1]):
         return Fit(replace(camera, model="fisheye", distortion=lens.k))
     try:
         plane = _rays(lens)
-        return nearest_lens(camera, plane, brown_pixels(lens, plane))
+        return nearest_lens(camera, plane, brown_pixels(lens, plane), turns=bool(lens.b[1]))
     except BadView as reason:
         raise BadView(f"its lens {reason}") from reason
 
@@ -73,9 +75,10 @@ def brown_pixels(lens: BrownLens, plane: np.ndarray) -> np.ndarray:
     flat = plane * np.where(radius > 1e-12, _shrunk(lens, radius) / np.where(radius > 1e-12, radius, 1.0), 1.0)[:, None]
     x, y = flat[:, 0], flat[:, 1]
     r2 = x * x + y * y
-    radial, (p1, p2) = _radial(lens, r2), lens.p
-    bent_x = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
-    bent_y = y * radial + 2 * p2 * x * y + p1 * (r2 + 2 * y * y)
+    radial, (p1, p2), (q1, q2) = _radial(lens, r2), lens.p, lens.q
+    more = 1 + r2 * (q1 + r2 * q2)
+    bent_x = x * radial + (2 * p1 * x * y + p2 * (r2 + 2 * x * x)) * more
+    bent_y = y * radial + (2 * p2 * x * y + p1 * (r2 + 2 * y * y)) * more
     u = lens.cx + (lens.f + lens.b[0]) * bent_x + lens.b[1] * bent_y
     return np.stack([u, lens.cy + lens.f * bent_y], axis=1)
 
@@ -96,7 +99,8 @@ def _rays(lens: BrownLens) -> np.ndarray:
     """Points [N, 2] of the plane whose pixels, tangential terms aside, lie on a grid over the photo."""
     x, y = np.meshgrid(np.linspace(0, lens.width, GRID), np.linspace(0, lens.height, GRID))
     target = np.stack([x.ravel() - lens.cx, y.ravel() - lens.cy], axis=1) / lens.f
-    wanted = np.linalg.norm(target, axis=1)
+    with np.errstate(over="ignore"):
+        wanted = np.linalg.norm(target, axis=1)
     radius = np.tan(np.linspace(0, np.radians(87.0), 20_000))
     shrunk = _shrunk(lens, radius)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from engine.captures.capture import Camera, Capture, View
-from engine.captures.images import read_rgb
+from engine.captures.images import stored_photo
 from engine.captures.straight import hidden_share, straight_camera
 from engine.captures.writers.base import Written, filling, retaken, same_lens
 from engine.captures.writers.formats import FORMATS
@@ -111,10 +111,8 @@ def _write_photo(view: View, target: Camera, folder: Path, photo: str, retake: b
     if not retake and path.suffix.lower() == view.image_path.suffix.lower():
         shutil.copyfile(view.image_path, path)
     else:
-        pixels = read_rgb(view)
-        if retake:
-            pixels, unseen = retaken(pixels, view.camera, target)
-        Image.fromarray((pixels * 255.0).round().astype(np.uint8)).save(path)
+        pixels, unseen = _taken(view, target if retake else None)
+        Image.fromarray(pixels).save(path)
     shows = None if view.mask_path is None else _mask(view.mask_path, view.camera, target)
     if unseen is not None and unseen.any():
         shows = ~unseen if shows is None else shows & ~unseen
@@ -124,6 +122,24 @@ def _write_photo(view: View, target: Camera, folder: Path, photo: str, retake: b
     (folder / MASKS).mkdir(exist_ok=True)
     Image.fromarray(shows.astype(np.uint8) * 255).save(folder / name)
     return name
+
+
+def _taken(view: View, target: Camera | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """A view's photo in 8 bits, uint8 [H, W, 3 or 4], and where it shows nothing, bool [H, W]; as ``target`` takes it,
+    or as it is. At most 8 bytes a pixel beside the result, and some 200 MB.
+    """
+    with stored_photo(view) as photo:
+        width, height = photo.size if target is None else (target.width, target.height)
+        found = np.zeros((height, width, photo.part(0, 0, 1, 1).shape[-1]), np.uint8)
+        if target is None:
+            for rows, pixels in photo.bands():
+                found[rows] = (pixels * 255.0).round()
+            return found, None
+        unseen = np.zeros((height, width), bool)
+        for block in retaken(photo.part, view.camera, target):
+            found[block.rows, block.columns] = (block.pixels * 255.0).round()
+            unseen[block.rows, block.columns] = block.unseen
+    return found, unseen
 
 
 def _all_masked(written: Sequence[Written], folder: Path) -> list[Written]:
@@ -143,13 +159,20 @@ def _mask(path: Path, source: Camera, target: Camera) -> np.ndarray:
     """The mask at ``path`` as ``target`` sees it, bool [H, W]: True where the photo shows the scene."""
     try:
         with Image.open(path) as image:
-            levels = np.asarray(image.convert("L"), np.float32)[..., None] / 255.0
+            white = np.asarray(image.convert("L")) > 127
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise CaptureError(f"The mask {path.name} is damaged.", "Replace the file, or remove it.") from error
-    if levels.shape[:2] != (source.height, source.width):
+    if white.shape != (source.height, source.width):
         raise CaptureError(
             f"The mask {path.name} is not of its photo's size.", "Load the capture again if its masks have changed."
         )
     if same_lens(source, target):
-        return levels[..., 0] > 0.5
-    return retaken(levels, source, target, smooth=False)[0][..., 0] > 0.5
+        return white
+
+    def part(left: int, top: int, right: int, bottom: int) -> np.ndarray:
+        return white[top:bottom, left:right, None].astype(np.float32)
+
+    shows = np.zeros((target.height, target.width), bool)
+    for block in retaken(part, source, target, smooth=False):
+        shows[block.rows, block.columns] = block.pixels[..., 0] > 0.5
+    return shows

@@ -27,12 +27,13 @@ class Labelled:
     """A camera as such a file has it: the photo's label (a file name, its suffix perhaps left out), its pose
     (world-from-camera, OpenGL's axes), and its lens, made for a photo with that header.
 
-    ``lens_key`` is equal for equal lenses. ``pose`` and ``lens`` may raise BadView.
+    ``lens_key`` is equal for equal lenses. ``pose`` is None where the program found none. ``pose`` and ``lens`` may
+    raise BadView.
     """
 
     label: str
     lens_key: object
-    pose: Callable[[], np.ndarray]
+    pose: Callable[[], np.ndarray] | None
     lens: Callable[[PhotoHeader], Fit]
 
 
@@ -41,12 +42,15 @@ def capture_of(root: Path, file: Path, format: str, cameras: Iterable[Labelled],
     there = _photos(root)
     drafts: dict[str, Draft] = {}
     fits: dict[object, Fit | BadView] = {}
-    bad, missing, repeated = [], [], []
+    bad, missing, repeated, unplaced = [], [], [], []
     approximated: dict[str, float] = {}
     listed = 0
     for camera in cameras:
-        listed += 1
         name = _found(there, camera.label)
+        if camera.pose is None:
+            unplaced += [] if name is None else [name]
+            continue
+        listed += 1
         if name is None:
             missing.append(camera.label)
             continue
@@ -57,7 +61,7 @@ def capture_of(root: Path, file: Path, format: str, cameras: Iterable[Labelled],
             name, path = inside(root, name)
             header = photo_header(path)
             fit = _fit(camera, header, fits)
-            placed = replace(fit.camera, world_from_camera=camera.pose())
+            placed = replace(fit.camera, world_from_camera=camera.pose() @ fit.camera.world_from_camera)
             if fit.miss_px > SHOWN_MISS_PX:
                 approximated[name] = fit.miss_px
         except BadView as reason:
@@ -78,6 +82,8 @@ def capture_of(root: Path, file: Path, format: str, cameras: Iterable[Labelled],
     ):
         if names:
             told.append(f"{len(names)} of {listed} {sentence}: {examples(names)}.")
+    if unplaced:
+        told.append(f"{len(unplaced)} photos are left out, as they were not aligned: {examples(unplaced)}.")
     if approximated:
         told.append(
             f"The lenses of {len(approximated)} photos have no exact counterpart here; they are approximated to within "

@@ -12,6 +12,7 @@ from engine.captures.images import IMAGE_SUFFIXES
 from engine.captures.llff import read_llff
 from engine.captures.metashape import is_metashape, read_metashape
 from engine.captures.reality import is_reality, read_reality
+from engine.captures.reality_xmp import has_sidecars, read_sidecars
 from engine.captures.replica import TRAJECTORY, read_replica
 from engine.captures.transforms import SPLITS, read_nerf_synthetic, read_transforms
 from engine.captures.validate import examples, stays_inside
@@ -23,6 +24,14 @@ _MODEL_FILES = tuple(f"{name}{suffix}" for name in ("cameras", "images", "points
 FIND_POSES = "Run `sa3d captures poses` on it first, which finds them and writes a capture."
 _VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mts", ".3gp"})
 _SPLIT_FILES = tuple(f"transforms_{split}.json" for split in SPLITS)
+# What programs write that is no list of cameras that is read, and what to take instead.
+_INSTEAD = {
+    ".psx": "In Metashape choose File, Export, Export Cameras, as Agisoft XML.",
+    ".psz": "In Metashape choose File, Export, Export Cameras, as Agisoft XML.",
+    ".rcproj": 'In RealityCapture export the registration as "Internal/External camera parameters".',
+    ".rsproj": 'In RealityScan export the registration as "Internal/External camera parameters".',
+    ".out": "Export the cameras as COLMAP, as Metashape's XML, or as RealityScan's camera parameters.",
+}
 
 
 def load_capture(path: Path) -> Capture:
@@ -30,10 +39,10 @@ def load_capture(path: Path) -> Capture:
 
     Looked for, in this order: transforms.json, transforms_train.json (or _val, _test), poses_bounds.npy, a COLMAP model
     (sparse/0, sparse, colmap/sparse/0, or in the folder itself), traj_w_c.txt (Replica; also in the folder's
-    Sequence_1), a Metashape .xml or a RealityCapture .csv. So what a program derived from a COLMAP model comes before
-    the model: LLFF's and mip-NeRF 360's folders are read by poses_bounds.npy, with its depth bounds and its habit of
-    testing every 8th view, and take the model's sparse points where its cameras stand at the same places. Choosing
-    sparse/0 itself reads the model.
+    Sequence_1), a Metashape .xml or a RealityCapture .csv, RealityCapture's .xmp beside the photos. So what a program
+    derived from a COLMAP model comes before the model: LLFF's and mip-NeRF 360's folders are read by poses_bounds.npy,
+    with its depth bounds and its habit of testing every 8th view, and take the model's sparse points where its cameras
+    stand at the same places. Choosing sparse/0 itself reads the model.
 
     A path of one of these files, or of a model's folder, decides the format; any other .json file is read like a
     transforms.json, and a folder of photos beside poses_bounds.npy or a model (such as images_8) chooses these photos.
@@ -78,6 +87,8 @@ def _read_folder(folder: Path) -> Capture:
     exported = _exported(folder)
     if exported is not None:
         return exported
+    if has_sidecars(folder):
+        return read_sidecars(folder)
     if _holds_photos(folder):
         model = find_model(folder.parent)
         if model is not None:
@@ -86,7 +97,7 @@ def _read_folder(folder: Path) -> Capture:
     raise CaptureError(
         f"{folder} is not a known kind of capture; looked for transforms.json, {', '.join(_SPLIT_FILES)}, "
         f"poses_bounds.npy, a COLMAP model (sparse/0), {TRAJECTORY}, and cameras of Metashape (.xml) or RealityCapture "
-        "(.csv) in it.",
+        "(.csv, .xmp) in it.",
         "Choose the folder that holds one of these files.",
     )
 
@@ -126,11 +137,16 @@ def _read_file(file: Path) -> Capture:
         return read_metashape(file)
     if file.suffix.lower() == ".csv":
         return read_reality(file)
+    if file.suffix.lower() == ".xmp":
+        return read_sidecars(file.parent)
+    if file.suffix.lower() in _INSTEAD:
+        raise CaptureError(f"{file.name} is not a list of cameras that can be read.", _INSTEAD[file.suffix.lower()])
     if file.suffix.lower() in _VIDEOS:
         raise CaptureError(f"{file.name} is a video, without cameras.", FIND_POSES)
     raise CaptureError(
         f"{file.name} is not a capture's file; known are transforms.json, {', '.join(_SPLIT_FILES)}, "
-        f"poses_bounds.npy, cameras.bin or .txt of COLMAP, {TRAJECTORY}, .xml of Metashape and .csv of RealityCapture.",
+        f"poses_bounds.npy, cameras.bin or .txt of COLMAP, {TRAJECTORY}, .xml of Metashape, and .csv and .xmp of "
+        "RealityCapture.",
         "Choose one of these files or the folder that holds it.",
     )
 

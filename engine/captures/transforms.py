@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.captures.capture import Camera, CameraModel, Capture, SparsePoints
 from engine.captures.images import MAX_PIXELS, PhotoHeader, photo_header
+from engine.captures.moved_photos import AS_WRITTEN, found_here
 from engine.captures.ply_points import read_ply_points
 from engine.captures.scene_masks import masked, named_mask
 from engine.captures.validate import (
@@ -67,6 +68,7 @@ class _Notes:
         self.ignored_lens: list[str] = []
         self.unsplit: list[str] = []
         self.unmasked: list[str] = []
+        self.moved = False
 
     def warnings(self) -> list[str]:
         if self.listed and len(self.missing) == self.listed:
@@ -75,6 +77,8 @@ class _Notes:
                 "Put the photos where the file says, or correct its file_path entries.",
             )
         told = keep_good(self.listed - len(self.missing), self.bad)
+        if self.moved:
+            told.append("The file's paths lead elsewhere; the photos of these names in the capture's folder are taken.")
         for names, sentence in (
             (self.missing, "listed photos are missing and are left out"),
             (self.repeated, "photos are listed more than once; the first camera counts"),
@@ -155,6 +159,8 @@ def _read_frames(path: Path, data: Mapping[str, object], split: str, notes: _Not
         )
     root, splits = path.parent, _splits(path, data)
     drafts: dict[str, Draft] = {}
+    frames, moved = found_here(root, frames, _found)
+    notes.moved = notes.moved or moved
     for index, frame in enumerate(frames):
         notes.listed += 1
         label = f"frame {index} of {path.name}"
@@ -176,7 +182,8 @@ def _read_frames(path: Path, data: Mapping[str, object], split: str, notes: _Not
             notes.bad.append((label, str(reason)))
             continue
         if splits is not None:
-            listed = next((splits[key] for key in (name, str(frame.get("file_path"))) if key in splits), None)
+            ways = (name, str(frame.get("file_path")), str(frame.get(AS_WRITTEN)))
+            listed = next((splits[key] for key in ways if key in splits), None)
             if listed is None:
                 notes.unsplit.append(name)
             drafts[name] = replace(draft, split=listed or "train")
@@ -198,8 +205,8 @@ def _splits(path: Path, data: Mapping[str, object]) -> dict[str, str] | None:
             result.setdefault(item, split)
             try:
                 result.setdefault(inside(path.parent, item)[0], split)
-            except BadView:
-                continue  # a path that no file can have is no photo's path either
+            except (BadView, CaptureError):
+                continue  # no photo's path, or one in another place: nothing is opened by it
     return result
 
 
@@ -293,7 +300,9 @@ def _lens(values: Mapping[str, object], name: str, notes: _Notes) -> tuple[Camer
     if not isinstance(written, str) or written.upper() not in _COEFFICIENTS:
         raise CaptureError(f"The camera model {written!r} of {name} is not supported.", _EXPORT)
     model, keys = _COEFFICIENTS[written.upper()]
-    stated = {key: number(values[key], f"its {key}") for key in _ALL_COEFFICIENTS if values.get(key) is not None}
+    stated = {
+        key: number(_unquoted(values[key]), f"its {key}") for key in _ALL_COEFFICIENTS if values.get(key) is not None
+    }
     if written.upper() == "OPENCV" and stated.get("k4"):
         # OpenCV's own k4 divides, nerfstudio's multiplies r^8: reading one as the other bends the picture unseen.
         raise CaptureError(f"The OPENCV camera of {name} has a k4, which programs do not agree on.", _EXPORT)
@@ -303,3 +312,11 @@ def _lens(values: Mapping[str, object], name: str, notes: _Notes) -> tuple[Camer
     if not any(coefficients):
         return ("fisheye", ()) if model == "fisheye" else ("pinhole", ())
     return model, coefficients
+
+
+def _unquoted(value: object) -> object:
+    """The number in a string: nerfstudio's import of RealityCapture's cameras wrote coefficients so until May 2024."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

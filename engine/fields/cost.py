@@ -29,7 +29,9 @@ TRIED_STEPS = 2
 FIRST = 1  # a step at which the occupancy grid, which is timed by itself, isn't updated
 # of each parameter: itself, its gradient, two moments, three of these as they were last good, and some
 COPIES = 8
-BYTES_A_PHOTO_PIXEL = 16 + 4 + 4  # as read (float32 RGBA), as kept (bytes), and its silhouette or directions' share
+# as read (bytes, or float32 with opacity), as kept (bytes), and its silhouette
+BYTES_A_PHOTO_PIXEL, BYTES_WITH_ALPHA = 3 + 4 + 4, 16 + 4 + 4
+BYTES_A_DIRECTION = 12  # of a lens's pixel
 BASE_BYTES = 500 << 20  # of torch, libraries and what else the process holds
 
 
@@ -127,18 +129,24 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def needed_bytes(views: Sequence[View], box: SceneBox, settings: TrainingSettings, kind: str) -> int:
-    """Memory that training will take, within about a third."""
+def needed_bytes(
+    views: Sequence[View], box: SceneBox, settings: TrainingSettings, kind: str, has_alpha: bool = True
+) -> int:
+    """Memory that training will take, within about a third. ``has_alpha``: the photos carry opacity."""
     pixels = 0
-    for view in views:
-        width, height = working_size(view.camera, settings.max_side_px)
+    lenses: dict[tuple[object, ...], int] = {}  # directions are kept once for each
+    for c in (view.camera for view in views):
+        width, height = working_size(c, settings.max_side_px)
         pixels += width * height
+        lenses[c.model, c.width, c.height, c.fl_x, c.fl_y, c.cx, c.cy, c.distortion] = width * height
     resolution = resolution_of(box.aabb, settings.sides[-1])
     with torch.device("meta"):  # parameters without memory
         model = kind_of(kind).make(box, resolution, settings)
     numbers = sum(p.numel() for p in model.parameters())
     samples = settings.rays * settings.of_scene(bounded=box.kind == "object").sampling.fine
-    return BASE_BYTES + pixels * BYTES_A_PHOTO_PIXEL + numbers * 4 * COPIES + samples * model.bytes_a_sample
+    photos = pixels * (BYTES_WITH_ALPHA if has_alpha else BYTES_A_PHOTO_PIXEL)
+    photos += sum(lenses.values()) * BYTES_A_DIRECTION
+    return BASE_BYTES + photos + numbers * 4 * COPIES + samples * model.bytes_a_sample
 
 
 def available_bytes(device: torch.device | None = None) -> int | None:

@@ -42,7 +42,7 @@ class PixelPool:
 
     Args:
         cameras: at the size of the images.
-        images: float [H, W, 3 or 4] in [0, 1]; with alpha premultiplied.
+        images: float [H, W, 3 or 4] in [0, 1], or uint8 [H, W, 3]; with alpha premultiplied.
         device: where batches go.
         focus: per view bool [H, W], or None: pixels drawn from `FOCUSED` of the time.
         counted: per view bool [H, W], or None for all: pixels that are drawn at all.
@@ -78,8 +78,9 @@ class PixelPool:
                 directions.append(camera_directions(camera).reshape(-1, 3).astype(np.float32))
                 lens_offsets.append(lens_offsets[-1] + len(directions[-1]))
             view_lens.append(lenses[lens])
-            rgba = np.dstack([image, np.ones(image.shape[:2], image.dtype)]) if image.shape[2] == 3 else image
-            colours.append((rgba.reshape(-1, 4) * 255 + 0.5).astype(np.uint8))
+            levels = as_bytes(image)
+            opaque = np.full(image.shape[:2], 255, np.uint8)
+            colours.append((np.dstack([levels, opaque]) if image.shape[2] == 3 else levels).reshape(-1, 4))
             offsets.append(offsets[-1] + len(colours[-1]))
         self.colours = torch.from_numpy(np.concatenate(colours)).to(device)
         self.directions = torch.from_numpy(np.concatenate(directions)).to(device)
@@ -122,6 +123,11 @@ class PixelPool:
         rays_d = (pose[:, :3, :3] @ self.directions[self.lens_start[view] + inside][..., None])[..., 0]
         rgba = self.colours[pixel].float() / 255
         return RayBatch(pose[:, :3, 3], rays_d, rgba[:, :3], rgba[:, 3], view)
+
+
+def as_bytes(image: np.ndarray) -> np.ndarray:
+    """An image in [0, 1] as bytes, uint8; one of bytes as it is."""
+    return image if image.dtype == np.uint8 else (image * 255 + 0.5).astype(np.uint8)
 
 
 def _numbers(chosen: Sequence[Bool[np.ndarray, "h w"]] | None, device: torch.device) -> Int[Tensor, " p"] | None:

@@ -85,7 +85,7 @@ def train_field(
 
     Args:
         cameras: of the training views, at the images' sizes.
-        images: float [H, W, 3 or 4] in [0, 1], alpha premultiplied.
+        images: float [H, W, 3 or 4] in [0, 1], alpha premultiplied; or uint8 [H, W, 3].
         box: the region of interest; what lies outside is contracted into a thin shell, or nothing (kind "object",
             which is tightened to what the photos' alpha leaves of it).
         heldout: views to be watched, so that training can stop when they get no better.

@@ -65,7 +65,7 @@ class EmbeddingStore:
         """Keeps tensors as float16. Raises StorageError where the disk is full or can't be written."""
         folder = self._cache.folder(KIND, self._model)
         half = {name: value.detach().to("cpu", torch.float16).contiguous() for name, value in tensors.items()}
-        self._make_room(sum(value.nbytes for value in half.values()))
+        self._cache.make_room(KIND, sum(value.nbytes for value in half.values()), self._budget)
         path = self._path(photo_key, height, width)
         with atomic_file(folder / path.name) as part:
             save_file(half, part)
@@ -73,18 +73,3 @@ class EmbeddingStore:
     def _path(self, photo_key: str, height: int, width: int) -> Path:
         name = hashlib.sha256(f"{photo_key}|{height}x{width}".encode()).hexdigest()[:32]
         return self._cache.root / KIND / self._model / f"{name}.safetensors"
-
-    def _make_room(self, wanted: int) -> None:
-        """Removes what has not been used for longest until the budget holds what is wanted."""
-        kept = []
-        for path in (self._cache.root / KIND).glob("*/*.safetensors"):
-            try:
-                kept.append((path.stat().st_mtime, path.stat().st_size, path))
-            except FileNotFoundError:
-                continue  # another program has just made room
-        used = sum(size for _, size, _ in kept)
-        for _, size, path in sorted(kept):
-            if used + wanted <= self._budget:
-                return
-            path.unlink(missing_ok=True)
-            used -= size

@@ -1,7 +1,7 @@
 """A folder of photos as structure from motion wants them: upright 8-bit RGB copies of a bounded size, and their lenses.
 
 The folder is untrusted. What can't be used is skipped and named, with one clause that says why. One photo is in
-memory at a time.
+memory at a time, with up to 16 bytes a pixel.
 """
 
 from __future__ import annotations
@@ -199,9 +199,10 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if mode == "F":
         raise ValueError("floating-point pixels")
     if mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        see_through = image.convert("RGBA")
-        paper = Image.new("RGBA", see_through.size, (128, 128, 128, 255))
-        return Image.alpha_composite(paper, see_through).convert("RGB")
+        see_through = image if mode == "RGBA" else image.convert("RGBA")
+        paper = Image.new("RGB", see_through.size, (128, 128, 128))
+        paper.paste(see_through, (0, 0), see_through)
+        return paper
     return image.convert("RGB")
 
 

@@ -26,7 +26,7 @@ class SA3D_OT_import_capture(bpy.types.Operator, ImportHelper):
 
     filename_ext = ""
     filter_glob: bpy.props.StringProperty(  # type: ignore[valid-type]
-        default="*.json;*.npy;*.bin;*.txt;*.xml;*.csv;*.jpg;*.jpeg;*.png;*.heic;*.mp4;*.mov", options={"HIDDEN"}
+        default="*.json;*.npy;*.bin;*.txt;*.xml;*.csv;*.xmp;*.jpg;*.jpeg;*.png;*.heic;*.mp4;*.mov", options={"HIDDEN"}
     )
     look_through: bpy.props.BoolProperty(  # type: ignore[valid-type]
         name="Look Through Camera", description="Turn the 3D viewports to the first photo", default=True

@@ -75,6 +75,11 @@ seen["missing"] = refused(lambda: bpy.ops.sa3d.find_poses(filepath=str(folder / 
 (folder / "cameras.json").write_text("{}")
 seen["with cameras"] = lacking(folder)
 (folder / "cameras.json").unlink()
+(folder / "IMG_1.xmp").write_text('<x:xmpmeta xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/"/>')
+seen["with an editor's notes"] = lacking(folder)
+(folder / "IMG_1.xmp").write_text('<x:xmpmeta xmlns:xcr="http://www.capturingreality.com/ns/xcr/1.1#"/>')
+seen["with sidecars"] = lacking(folder)
+(folder / "IMG_1.xmp").unlink()
 (folder.parent / "sparse").mkdir()
 seen["beside a model"] = lacking(folder)
 seen["asked"] = len(asked)
@@ -82,4 +87,5 @@ seen["asked"] = len(asked)
     )
     assert seen["folder"] == seen["photo"] == "walk" and seen["video"] == "film.mp4"
     assert "has no cameras" in seen["import"] and "isn't there" in seen["missing"]
+    assert seen["with an editor's notes"] == "walk" and seen["with sidecars"] is None
     assert seen["with cameras"] is None and seen["beside a model"] is None and seen["asked"] == 0

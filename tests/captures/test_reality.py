@@ -16,7 +16,8 @@ SIZE = (120, 90)
 def write_reality(folder, rows=None, head=HEAD):
     if rows is None:
         rows = [
-            [i, 2.0 * i, 1.5, 10.0 * i, 80.0, 1.0, 30.0, 0.6, -0.3, -0.1, 0.02, 0, 0, 0.001, -0.002] for i in range(4)
+            [i, 2.0 * i, 1.5, 10.0 * i, 80.0, 1.0, 30.0, 0.016, -0.008, -0.1, 0.02, 0, 0, 0.001, -0.002]
+            for i in range(4)
         ]
     for i in range(len(rows)):
         write_photo(folder / f"images/p{i}.png", SIZE)
@@ -57,17 +58,18 @@ def test_headings_are_those_of_a_compass(tmp_path, angles, forward, up):
 
 @pytest.mark.parametrize("k4", [0.0, 0.003])
 def test_points_fall_where_brown_s_lens_bends_them(tmp_path, k4):
-    rows = [[i, 0, 0, 0, 90, 0, 30, 0.6, -0.3, -0.1, 0.02, 0, k4, 0.001, -0.002] for i in range(4)]
+    rows = [[i, 0, 0, 0, 90, 0, 30, 0.016, -0.008, -0.1, 0.02, 0, k4, 0.001, -0.002] for i in range(4)]
     capture = load_capture(write_reality(tmp_path, rows))
     random = np.random.default_rng(4)
     x, y = random.uniform(-0.5, 0.5, 100), random.uniform(-0.35, 0.35, 100)
     world = np.stack([x + 1.0, np.ones(100), -y], axis=1)  # before the camera that stands at x = 1 and looks north
     r2 = x**2 + y**2
     radial = 1 - 0.1 * r2 + 0.02 * r2**2 + k4 * r2**4
-    bent_x = x * radial + 2 * 0.001 * x * y - 0.002 * (r2 + 2 * x**2)
-    bent_y = y * radial + 0.001 * (r2 + 2 * y**2) - 2 * 0.002 * x * y
-    scale = 120 / 36  # the longer side is 36 mm
-    expected = np.stack([60 + 0.6 * scale + 30 * scale * bent_x, 45 - 0.3 * scale + 30 * scale * bent_y], axis=1)
+    t1, t2 = 0.001, -0.002  # OpenCV's p2 and p1, says the programs' own export for OpenCV
+    bent_x = x * radial + 2 * t2 * x * y + t1 * (r2 + 2 * x**2)
+    bent_y = y * radial + t2 * (r2 + 2 * y**2) + 2 * t1 * x * y
+    scale = 120 / 36  # f is for a longer side of 36 mm, px and py are parts of the longer side
+    expected = np.stack([60 + 0.016 * 120 + 30 * scale * bent_x, 45 - 0.008 * 120 + 30 * scale * bent_y], axis=1)
     at, _ = project(capture.views[1].camera, world)
     assert np.abs(at - expected).max() < 1e-3
     assert capture.format == "reality" and capture.warnings == ()
@@ -101,3 +103,59 @@ def test_two_files_of_cameras_in_a_folder_have_to_be_chosen_from(tmp_path):
     (tmp_path / "again.csv").write_bytes((tmp_path / "cameras.csv").read_bytes())
     refuses("several files", tmp_path)
     assert len(load_capture(tmp_path / "again.csv")) == 4
+
+
+def test_a_line_of_postshot_s_sample_is_read(tmp_path):
+    # brush and Postshot read schliemann.csv, of which this line is published; its photos have 3840 x 2880 pixels
+    line = [44.5876747664166, 138.823621534044, 6.821916401534405, 170.3483067926429, 85.18637269312288]
+    line += [-22.74995074830745, 14.2390682243052, -9.482184385774318e-004, -2.446553068050568e-004]
+    line += [3.114799768048152e-003, 4.026391718074555e-003, -1.795976992379612e-003, 0, 0, 0]
+    rows = [line, [line[0] + 1, *line[1:]], [line[0] + 2, *line[1:]]]
+    camera = load_capture(write_reality(tmp_path, rows)).views[0].camera
+    assert camera.fl_x == pytest.approx(14.2390682243052 * 120 / 36)
+    assert camera.cx == pytest.approx(60 - 9.482184385774318e-004 * 120)
+    assert camera.forward[1] < -0.95  # it looks south, and hardly down
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "#name,x,y,alt,yaw,pitch,roll,f_35mm,px_norm,py_norm,k1,k2,k3,k4,t1,t2",  # RealityScan 2
+        "#cameras 4\n" + HEAD,
+    ],
+)
+def test_other_headers_say_the_same(tmp_path, head):
+    first = load_capture(write_reality(tmp_path / "one")).views
+    second = load_capture(write_reality(tmp_path / "two", head=head)).views
+    for one, two in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.camera.world_from_camera, two.camera.world_from_camera)
+        assert (one.camera.fl_x, one.camera.cx, one.camera.distortion) == (
+            two.camera.fl_x,
+            two.camera.cx,
+            two.camera.distortion,
+        )
+
+
+def test_what_follows_the_focal_length_may_be_left_out(tmp_path):
+    rows = [[i, 0, 0, 0, 90, 0, 30] for i in range(3)]
+    camera = load_capture(write_reality(tmp_path, rows, "#name,x,y,alt,heading,pitch,roll,f")).views[0].camera
+    assert (camera.model, camera.cx, camera.cy) == ("pinhole", 60.0, 45.0)
+
+
+def test_cameras_on_a_map_are_brought_to_the_origin(tmp_path):
+    rows = [[388_201.25 + i, 5_820_004.5, 38.0, 0, 90, 0, 30, *[0] * 8] for i in range(4)]
+    capture = load_capture(write_reality(tmp_path, rows))
+    np.testing.assert_allclose([v.camera.position[0] for v in capture.views], [-1.75, -0.75, 0.25, 1.25])
+    assert [row[3] for row in capture.extra["brought_near"]] == [-388_203.0, -5_820_004.0, -38.0, 1.0]
+    assert "what was at (388203, 5820004, 38) lies at the origin here" in capture.warnings[0]
+
+
+def test_longitude_and_latitude_are_noticed(tmp_path):
+    rows = [[14.4201 + 1e-5 * i, 50.0761, 230.0 + i, 0, 90, 0, 30, *[0] * 8] for i in range(4)]
+    assert "degrees of longitude and latitude" in load_capture(write_reality(tmp_path, rows)).warnings[0]
+
+
+@pytest.mark.parametrize("head", ["#name,x,y,alt", "#name,x,y,z,omega,phi,kappa", "#cameras 2"])
+def test_other_tables_of_cameras_say_which_export_to_choose(tmp_path, head):
+    write_reality(tmp_path, [[1, 2, 3, 0, 0, 0]] * 3, head)
+    assert "Internal/External camera parameters" in refuses("has no column", tmp_path).cure

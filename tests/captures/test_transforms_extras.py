@@ -132,3 +132,12 @@ def test_each_frame_may_have_a_lens_and_a_size_of_its_own(tmp_path):
     cameras = [view.camera for view in load_capture(tmp_path).views]
     assert (cameras[1].model, cameras[1].width, cameras[1].fl_x) == ("fisheye", 8, 9)
     assert (cameras[0].model, cameras[0].width, cameras[0].fl_x) == ("pinhole", 16, 20)
+
+
+def test_coefficients_may_be_numbers_in_strings(tmp_path):
+    # So wrote nerfstudio what it read from RealityCapture's table.
+    write_transforms(tmp_path, frames=[{"k1": "-0.1", "k2": "0.02", "p1": "0.001", "p2": "0"}, {}, {}, {}])
+    camera = load_capture(tmp_path).views[0].camera
+    assert camera.distortion[:4] == (-0.1, 0.02, 0.001, 0.0)
+    change(tmp_path, lambda data: data.update(k1="much"))
+    refuses("k1 is not a number", tmp_path)

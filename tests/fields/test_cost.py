@@ -65,6 +65,20 @@ def test_memory_grows_with_the_quality_and_is_refused_with_a_sentence_where_it_i
     refuse_without_memory(needed[0], None)  # the system doesn't say
 
 
+def test_hundreds_of_big_photos_without_opacity_take_less_than_half_of_those_with(tiny_capture: TinyCapture):
+    capture = load_capture(tiny_capture.folder)
+    camera = replace(capture.views[0].camera, width=8660, height=5774)
+    views, box = [replace(capture.views[0], camera=camera)] * 300, scene_box(capture)
+    none, plain, clear = (
+        needed_bytes(listed, box, PRESETS["best"], "tensorf", has_alpha=alpha)
+        for listed, alpha in (([], False), (views, False), (views, True))
+    )
+    assert plain - none == 300 * 1600 * 1067 * 11 + 1600 * 1067 * 12
+    assert clear - none > 2 * (plain - none)
+    zoomed = [replace(views[0], camera=replace(camera, fl_x=camera.fl_x + i)) for i in range(300)]
+    assert needed_bytes(zoomed, box, PRESETS["best"], "tensorf", has_alpha=False) - none == 300 * 1600 * 1067 * 23
+
+
 def test_every_kind_at_every_quality_has_a_price_that_an_ordinary_machine_can_pay(tiny_capture: TinyCapture):
     capture = load_capture(tiny_capture.folder)
     for name, kind in KINDS.items():

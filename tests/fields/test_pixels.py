@@ -51,6 +51,12 @@ def test_every_drawn_colour_comes_with_the_ray_of_its_pixel():
     assert len(torch.unique(places, dim=0)) == pytest.approx(129 * (1 - np.exp(-600 / 129)), abs=6)  # all are drawn
 
 
+def test_photos_as_bytes_give_the_same_pixels():
+    as_floats = PixelPool(CAMERAS, IMAGES, CPU)
+    levels = PixelPool(CAMERAS, [(image * 255).round().astype(np.uint8) for image in IMAGES], CPU)
+    assert torch.equal(levels.colours, as_floats.colours) and levels.colours[:, 3].min() == 255
+
+
 def test_cameras_that_differ_in_nothing_but_the_lens_s_model_have_rays_of_their_own():
     fisheye = replace(CAMERAS[1], model="fisheye", distortion=(0.0,) * 4)
     pinhole = replace(CAMERAS[0], model="opencv", distortion=(0.0,) * 4)

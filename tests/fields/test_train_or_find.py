@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_capture import TinyCapture
 
 import engine.train as train_module
+from engine import photo_copies
 from engine.cache import Cache
+from engine.captures import shrinking
 from engine.captures.load import load_capture
 from engine.fields.checkpoint import MEANING, TENSORS, has_field, load_field, save_field
 from engine.fields.cut import CutField
@@ -48,6 +51,16 @@ def test_a_field_is_found_again(capture, tmp_path):
     said: list[str] = []
     assert trained(capture, tmp_path, said).from_cache
     assert said[0].startswith("Using the field in")
+
+
+def test_photos_far_larger_than_working_size_are_shrunk_once_and_the_field_is_the_same(capture, tmp_path, monkeypatch):
+    monkeypatch.setattr(shrinking, "LARGE", 1000)
+    monkeypatch.setattr(train_module, "preset", lambda *_: replace(FEW_STEPS, max_side_px=40))
+    first = load_file(trained(capture, tmp_path).folder / TENSORS)
+    assert len(list((tmp_path / "cache" / "photos").glob("*/*.npy"))) == len(capture)
+    monkeypatch.setattr(photo_copies, "read_levels", lambda *_: pytest.fail("shrunk again"))
+    second = load_file(trained(capture, tmp_path, again=True).folder / TENSORS)
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_damaged_field_is_said_and_trained_anew(capture, tmp_path):

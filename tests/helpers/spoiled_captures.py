@@ -15,7 +15,7 @@ from colmap_models import write_colmap
 from PIL import Image
 from small_captures import HEIGHT, WIDTH, bomb, change, change_frames, ring, write_llff, write_photo, write_transforms
 
-_TEXT = frozenset({".json", ".txt", ".xml", ".csv", ".ply"})
+_TEXT = frozenset({".json", ".txt", ".xml", ".csv", ".xmp", ".ply"})
 _PHOTOS = frozenset({".png", ".jpg"})
 _WORDS = ("nan", "inf", "-inf", "1e999", "-1", "0", "1e308", "99999999999999999999", "-0.0", "1e-320", "x", "")
 _VALUES = (
@@ -67,8 +67,24 @@ def write_bases(folder: Path) -> list[Path]:
         write_photo(reality / f"images/{i}.png")
     header = "#name,x,y,alt,heading,pitch,roll,f,px,py,k1,k2,k3,k4,t1,t2"
     (reality / "cameras.csv").write_text("\n".join([header, *rows]) + "\n")
+    _write_sidecars(folder / "sidecars")
     _write_metashape(folder / "metashape")
     return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def _write_sidecars(folder: Path) -> None:
+    for i, pose in enumerate(ring(4)):
+        write_photo(folder / f"{i}.png")
+        rotation = " ".join(map(repr, map(float, (np.diag([1.0, -1, -1]) @ pose[:3, :3].T).ravel())))
+        (folder / f"{i}.xmp").write_text(
+            '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF><rdf:Description xcr:Version="3" xcr:ComponentId="{A}"\n'
+            'xcr:DistortionModel="brown3t2" xcr:FocalLength35mm="30" xcr:Skew="0" xcr:AspectRatio="1"\n'
+            'xmlns:xcr="http://www.capturingreality.com/ns/xcr/1.1#">\n'
+            f"<xcr:Rotation>{rotation}</xcr:Rotation>\n"
+            f"<xcr:Position>{' '.join(map(str, pose[:3, 3]))}</xcr:Position>\n"
+            "<xcr:DistortionCoeficients>-0.1 0.01 0 0 0.001 0</xcr:DistortionCoeficients>\n"
+            "</rdf:Description></rdf:RDF></x:xmpmeta>\n"
+        )
 
 
 def _write_metashape(folder: Path) -> None:
@@ -77,10 +93,15 @@ def _write_metashape(folder: Path) -> None:
         write_photo(folder / f"images/{i}.png")
         numbers = " ".join(map(repr, map(float, (pose @ np.diag([1.0, -1, -1, 1])).ravel())))
         cameras.append(f'<camera id="{i}" sensor_id="0" label="{i}"><transform>{numbers}</transform></camera>')
+        write_photo(folder / f"images/{i}b.png")
+        cameras.append(f'<camera id="{i + 9}" sensor_id="1" master_id="{i}" label="{i}b"/>')
     lens = "<f>20</f><cx>0.1</cx><cy>0</cy><k1>0.01</k1><p1>0.001</p1>"
+    turn = "<rotation>0 -1 0 1 0 0 0 0 1</rotation><location>0.1 0 0</location>"
     (folder / "cameras.xml").write_text(
         f'<document version="2.0.0"><chunk><sensors><sensor id="0" type="frame"><resolution width="{WIDTH}" '
-        f'height="{HEIGHT}"/><calibration type="frame">{lens}</calibration></sensor></sensors><cameras>'
+        f'height="{HEIGHT}"/><calibration type="frame">{lens}</calibration></sensor>'
+        f'<sensor id="1" type="frame" master_id="0"><resolution width="{WIDTH}" height="{HEIGHT}"/>'
+        f'<calibration type="frame">{lens}</calibration>{turn}</sensor></sensors><cameras>'
         f"{''.join(cameras)}</cameras><transform><scale>2</scale></transform></chunk></document>"
     )
 
