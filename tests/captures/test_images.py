@@ -162,6 +162,20 @@ def test_a_photo_s_key_depends_on_its_content_alone(tmp_path):
     says_what_and_cure(caught.value, "d.png can't be read")
 
 
+def test_the_reading_for_a_key_can_be_stopped(tmp_path):
+    (tmp_path / "long.mp4").write_bytes(bytes(10 << 20))
+    calls = []
+
+    def stop():
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        photo_key(tmp_path / "long.mp4", stop)
+    assert len(calls) == 2, "of three blocks two were read"
+
+
 def strange_dds(path: Path) -> None:
     """A DirectDraw surface whose pixel format has no kind: its decoder is not implemented."""
     path.write_bytes(b"DDS " + struct.pack("<7I", 124, 0x1007, HEIGHT, WIDTH, 0, 0, 0) + bytes(4 * 11) + bytes(13 * 4))

@@ -282,6 +282,25 @@ def test_a_stopped_job_ends_within_seconds_and_its_process_with_it(scene, tmp_pa
     assert not thread.is_alive() and len(faults) == 1 and not (tmp_path / "out").exists()
 
 
+def test_stopped_in_one_phase_after_the_other_it_ends_with_the_same_cameras(scene, tmp_path):
+    whole, broken = Options(tmp_path / "whole", "cpu"), Options(tmp_path / "broken", "cpu")
+    job = Job()
+    find_poses(scene[0], tmp_path / "a", whole, job)
+    for phase in job.timings:
+        stopped = Job()
+
+        def listen(report, phase=phase, stopped=stopped):
+            if report.stage == phase:
+                stopped.cancel.set()
+
+        stopped.listener = listen
+        with pytest.raises(Cancelled):
+            find_poses(scene[0], tmp_path / "b", broken, stopped)
+        assert not (tmp_path / "b/transforms.json").exists()
+    find_poses(scene[0], tmp_path / "b", broken, Job())
+    assert (tmp_path / "b/transforms.json").read_bytes() == (tmp_path / "a/transforms.json").read_bytes()
+
+
 def test_what_cannot_work_is_said_with_what_to_do(scene, tmp_path):
     options = Options(tmp_path / "cache", "cpu")
     few = tmp_path / "few"
