@@ -17,6 +17,7 @@ FACE_BUDGETS = {"draft": 5_000, "good": 50_000, "best": 200_000}
 
 # How eagerly edges are taken: less so keeps the topology where a thin part would be pinched.
 EAGERNESS = (5.0, 3.0, 1.0)
+CRUMB = 0.002  # of the surface: what is less, and came off where a part was pinched, may go
 DRAWN_IN = 0.2  # of the way to its neighbours' middle: a vertex that shared its place with another one
 
 
@@ -24,7 +25,8 @@ def simplified(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
     """The mesh with at most ``faces`` faces, where that leaves it as sound as it is; else with as few as do.
 
     Quadric edge collapse (Garland and Heckbert 1997) by a library. It doesn't check topology, and so pinches thin parts
-    now and then: such edges of four faces are taken apart by another library (`unpinched`). Where that doesn't do, it
+    now and then: such edges of four faces are taken apart by another library (`unpinched`). Crumbs that come off go
+    (`CRUMB`), so that there aren't more parts than before. Where that doesn't do, it
     is done again less eagerly, and at last with twice the faces, until nothing is worse.
     A mesh within the budget is returned as it is. Colours and other attributes are not carried over.
 
@@ -39,7 +41,7 @@ def simplified(mesh: trimesh.Trimesh, faces: int) -> trimesh.Trimesh:
             fewer = _collapsed(mesh, budget, eagerness)
             after = soundness(fewer)
             if before.closed and not after.closed and len(fewer.faces):
-                fewer = unpinched(fewer)
+                fewer = _without_crumbs(unpinched(fewer), before.components)
                 after = soundness(fewer)
             sound = (after.closed or not before.closed) and after.components <= before.components
             if sound and 0 < len(fewer.faces) < len(fewest.faces):
@@ -81,6 +83,18 @@ def unpinched(mesh: trimesh.Trimesh) -> trimesh.Trimesh:
         around = vertices[apart.vertex_neighbors[vertex]].mean(0)
         drawn[vertex] += DRAWN_IN * (around - drawn[vertex])
     return trimesh.Trimesh(drawn, faces, process=False)
+
+
+def _without_crumbs(mesh: trimesh.Trimesh, components: int) -> trimesh.Trimesh:
+    """The mesh with its largest ``components`` parts, if all others are crumbs; else as it is."""
+    place = welded_places(mesh)[np.asarray(mesh.faces)]
+    labels = trimesh.graph.connected_component_labels(trimesh.graph.face_adjacency(place), node_count=len(place))
+    sizes = np.bincount(labels, np.asarray(mesh.area_faces, np.float64))
+    kept = np.argsort(-sizes, kind="stable")[:components]
+    if len(sizes) <= components or np.delete(sizes, kept).sum() > CRUMB * sizes.sum():
+        return mesh
+    faces = np.asarray(mesh.faces)[np.isin(labels, kept)]
+    return trimesh.Trimesh(*_used(np.asarray(mesh.vertices, np.float64), faces), process=False)
 
 
 def _used(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

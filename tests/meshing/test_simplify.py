@@ -8,6 +8,7 @@ import trimesh
 from skimage import measure
 
 from engine.evaluation.metrics import chamfer_distance
+from engine.meshing import simplify
 from engine.meshing.simplify import simplified, unpinched
 from engine.meshing.soundness import Soundness, soundness
 from sa3d_blender.protocol.errors import MeshError
@@ -85,3 +86,16 @@ def test_a_sponge_stays_whole_and_closed():
     few = simplified(dense, 2500)
     assert soundness(dense) == soundness(few) == Soundness(True, 1, 0, True)
     assert len(few.faces) < len(dense.faces) / 2
+
+
+@pytest.mark.parametrize(("radius", "goes"), [(0.02, True), (0.5, False)])
+def test_a_crumb_that_comes_off_where_a_part_was_pinched_goes_but_no_part_does(radius, goes, monkeypatch):
+    whole = trimesh.creation.icosphere(5)
+    fewer = trimesh.creation.icosphere(3)
+    off = trimesh.creation.icosphere(1, radius).apply_translation((2, 0, 0))
+    torn = trimesh.Trimesh(fewer.vertices, fewer.faces[1:], process=False)  # what is not closed is looked at
+    monkeypatch.setattr(simplify, "_collapsed", lambda mesh, faces, eagerness: torn)
+    monkeypatch.setattr(simplify, "unpinched", lambda mesh: trimesh.util.concatenate([fewer, off]))
+    made = simplified(whole, 2000)
+    assert soundness(made).closed and soundness(made).components == 1
+    assert len(made.faces) == (len(fewer.faces) if goes else len(whole.faces))
