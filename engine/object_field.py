@@ -29,6 +29,7 @@ from engine.meshing.from_field import (
     light_reaching,
     nearest_filled,
     object_box,
+    object_standing,
     spread_views,
 )
 from engine.meshing.solidity import FillSettings, object_solidity
@@ -156,7 +157,8 @@ def _closed(
     opacity = np.maximum(opacity, 1 - observed)  # as for the mesh: a soft skin counts by what it has stopped
     settings = FillSettings()
     seen = np.clip((observed - settings.leak) / (1 - settings.leak), 0, 1)
-    filled = object_solidity(opacity, probability, observed, settings) - seen * opacity * probability
+    stands = object_standing(torch.from_numpy(probability), aabb, aabb, nodes, cell, views, job)
+    filled = object_solidity(opacity, probability, observed, settings, stands) - seen * opacity * probability
     # Steeper than the fill, which rises slowly from its half-way surface on: right above it is the object whole.
     filled = np.clip(STEEP * filled - (STEEP - 1) / 2 * (1 - seen), 0, 1 - seen)
     whole: np.ndarray = seen * probability + filled  # opacity is in the field already

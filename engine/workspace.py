@@ -29,6 +29,7 @@ from engine.progress import Job
 
 OPERATOR_PIXELS = 40_000  # of a view for the lifting: finer than the voxels, whatever the photo's size
 OPERATOR_FORMAT = "2"
+FLAT = 0.05  # where those around differ by less there is no outline: see below
 CLEARLY_IN, CLEARLY_OUT = 0.95, 0.02  # rendered probabilities between which a pixel is looked at more closely
 PHOTOS_MB = 512  # of photos at working size
 # When a pixel is looked at again, its depth is known: fewer intervals, around the surfaces there.
@@ -148,9 +149,13 @@ class Workspace:
         return self.photo(view.stem), self.copies.key(self.stored[view.stem], self.max_side)
 
     def render_probability(self, view: View, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, "h w"]:
-        """A voxel probability at the photo's working size, sharp: only the pixels near the outline are traced anew."""
+        """A voxel probability at the photo's working size, sharp: only the pixels near the outline are traced anew.
+
+        A probability that changes slowly has none. With `FLAT`, 21 % of a photo's pixels are traced instead of 54 (fox)
+        and 44 (horns), and at most 9 of 68,000 pixels of their masks turn out otherwise.
+        """
         rough = rendered_mask(self.operator(view), values)
-        found, unclear = _enlarged(rough, (view.camera.height, view.camera.width), CLEARLY_OUT, CLEARLY_IN)
+        found, unclear = _enlarged(rough, (view.camera.height, view.camera.width), CLEARLY_OUT, CLEARLY_IN, FLAT)
         if unclear.any():
             rendered, opacity = self._trace_values(view, unclear, values)
             found[unclear] = np.clip(rendered / np.maximum(opacity, 0.1), 0, 1)
@@ -182,15 +187,17 @@ class Workspace:
 
 
 def _enlarged(
-    rough: Float[np.ndarray, "i j"], size: tuple[int, int], out: float, inside: float
+    rough: Float[np.ndarray, "i j"], size: tuple[int, int], out: float, inside: float, flat: float = -1.0
 ) -> tuple[Float[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
-    """A rendering at another size, and where that isn't good enough: wherever not all around is clearly in or out."""
+    """A rendering at another size, and where that isn't good enough: wherever not all around is clearly in or out, and
+    values around differ by more than ``flat``."""
     if rough.shape == size:
         return rough.astype(np.float32), np.zeros(size, bool)
     planes = torch.from_numpy(np.ascontiguousarray(rough))[None, None]
     high = torch.nn.functional.max_pool2d(planes, 3, 1, 1)[0, 0].numpy()
     low = -torch.nn.functional.max_pool2d(-planes, 3, 1, 1)[0, 0].numpy()
-    return resample(rough, size), resample(((high > out) & (low <= inside)).astype(np.float32), size) > 0
+    unclear = (high > out) & (low <= inside) & (high - low > flat)
+    return resample(rough, size), resample(unclear.astype(np.float32), size) > 0
 
 
 def _depth_range(

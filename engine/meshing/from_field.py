@@ -30,6 +30,7 @@ from sa3d_blender.protocol.errors import MeshError
 Way = Literal["solidity", "fusion"]
 WAYS: tuple[Way, ...] = get_args(Way)
 AROUND = 0.3  # of the box's sides: how far beyond it one looks for what the object stands on
+POINTS_AT_ONCE = 16_384  # that ways into the box are marched to
 SHOWN_CELLS = 1.5  # how near to a view's depth a voxel is taken to be what is seen there
 
 
@@ -139,7 +140,6 @@ def _on_grid(values: torch.Tensor, grid_aabb: np.ndarray, points: torch.Tensor) 
     return found.view(points.shape[:-1])
 
 
-@torch.no_grad()
 def light_reaching(
     volume: DensityVolume, aabb: np.ndarray, nodes: torch.Tensor, views: Sequence[DepthView], step: float, job: Job
 ) -> torch.Tensor:
@@ -170,17 +170,19 @@ def light_reaching(
         candidate = torch.from_numpy(clear) & (best < 0.99)
         if not candidate.any():
             continue
-        length = distance[candidate] * (1 - enter[candidate])
-        count = max(2, min(64, int(np.ceil(min(diagonal, float(length.max())) / step))))
-        share = enter[candidate, None] + (1 - enter[candidate, None]) * (torch.arange(count) + 0.5) / count
-        points = origin + towards[candidate][:, None] * share[..., None]
-        sigma = volume.density(points.view(-1, 3)).view(share.shape)
-        passed = torch.exp(-(sigma.sum(-1) * length / count))
-        best[candidate] = torch.maximum(best[candidate], passed)
+        length = distance * (1 - enter)
+        which = candidate.nonzero()[:, 0]
+        # Those of a similar length together: short ways need few steps, and memory is bounded.
+        for some in which[length[which].argsort()].split(POINTS_AT_ONCE):
+            count = max(2, min(64, int(np.ceil(min(diagonal, float(length[some].max())) / step))))
+            share = enter[some, None] + (1 - enter[some, None]) * (torch.arange(count) + 0.5) / count
+            points = origin + towards[some][:, None] * share[..., None]
+            sigma = volume.density(points.view(-1, 3)).view(share.shape)
+            best[some] = torch.maximum(best[some], torch.exp(-(sigma.sum(-1) * length[some] / count)))
     return best.view(nodes.shape[:-1])
 
 
-def _standing(
+def object_standing(
     probability: torch.Tensor,
     aabb: np.ndarray,
     box: Float[np.ndarray, "2 3"],
@@ -189,7 +191,12 @@ def _standing(
     views: Sequence[DepthView],
     job: Job,
 ) -> Standing | None:
-    """The object on the plane that supports it, if the views show one."""
+    """The object on the plane that supports it, if the views show one.
+
+    Args:
+        probability: [X, Y, Z] on the nodes of a grid over ``aabb``, known or guessed everywhere.
+        box: around the object, and ``nodes`` [X, Y, Z, 3] of a grid over it, ``step`` apart.
+    """
     settings, rng = SupportSettings(), np.random.default_rng(0)
     around = np.stack([box[0], box[1]]) + AROUND * (box[1] - box[0]) * np.array([[-1.0], [1.0]])
 
@@ -277,7 +284,7 @@ def object_mesh(
             # a soft skin is nowhere dense, and yet lets no light through: what has been lost on the way counts, too
             opacity = np.maximum(opacity, 1 - light)
             stage.advance()
-            stands = _standing(torch.from_numpy(dense), voxels.aabb, box, nodes, step, witnesses, job)
+            stands = object_standing(torch.from_numpy(dense), voxels.aabb, box, nodes, step, witnesses, job)
             solidity = object_solidity(opacity, belongs, light, stands=stands)
             mesh = extract_mesh(solidity, box, level, keep_share=settings.part_share)
             stage.advance()

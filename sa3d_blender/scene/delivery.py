@@ -90,11 +90,11 @@ def place(capture: Any, uid: str, name: str, surface: Triangles, about: Mapping[
             made.location = origin.tolist()
         if made.data.shape_keys is not None:  # they are of the old surface's vertices
             made.shape_key_clear()
+        _forget_good(made)  # first: a material that it has as well would be taken for one of other objects
         dress(made.data, name, surface, np.array(made[ORIGIN]))
     made[CAPTURE], made[OBJECT] = capture["sa3d_uid"], uid
     mark(made)
     made.pop("sa3d_draft", None)
-    _forget_good(made)
     for key, value in about.items():
         if value is not None:
             made[f"sa3d_{key}"] = value
