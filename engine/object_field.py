@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
@@ -26,7 +27,8 @@ from engine.lifting.voxels import VoxelGrid
 from engine.meshing.from_field import (
     DepthView,
     SurfaceSettings,
-    light_reaching,
+    grid_nodes,
+    light_on_grid,
     nearest_filled,
     object_box,
     object_standing,
@@ -148,21 +150,34 @@ def _closed(
     the object's own foot.
     """
     volume, cell = workspace.volume.to("cpu"), float(workspace.voxels.cell_size.mean())
-    axes = [torch.linspace(float(aabb[0, k]), float(aabb[1, k]), n) for k, n in enumerate(probability.shape)]
-    nodes = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+    extent = aabb[1] - aabb[0]
+    step = max(cell, float(extent.max()) / SurfaceSettings().most)  # as fine as the mesh is, of a large object coarser
+    x, y, z = (max(8, int(np.ceil(e / step - 1e-6)) + 1) for e in extent)
+    rough = _resized(probability, (x, y, z))
+    nodes = grid_nodes(aabb, (x, y, z))
     with torch.no_grad():
         absorbed = volume.density(nodes.view(-1, 3)) * SurfaceSettings().absorb_cells * cell
-    opacity = (1 - torch.exp(-absorbed)).view(nodes.shape[:-1]).numpy()
-    observed = light_reaching(volume, aabb, nodes, views, 0.7 * cell, job).numpy()
+    opacity = (1 - torch.exp(-absorbed)).view(x, y, z).numpy()
+    observed = light_on_grid(volume, aabb, (x, y, z), views, cell, job)
     opacity = np.maximum(opacity, 1 - observed)  # as for the mesh: a soft skin counts by what it has stopped
     settings = FillSettings()
     seen = np.clip((observed - settings.leak) / (1 - settings.leak), 0, 1)
-    stands = object_standing(torch.from_numpy(probability), aabb, aabb, nodes, cell, views, job)
-    filled = object_solidity(opacity, probability, observed, settings, stands) - seen * opacity * probability
+    stands = object_standing(torch.from_numpy(rough), aabb, aabb, nodes, step, views, job)
+    filled = object_solidity(opacity, rough, observed, settings, stands) - seen * opacity * rough
     # Steeper than the fill, which rises slowly from its half-way surface on: right above it is the object whole.
     filled = np.clip(STEEP * filled - (STEEP - 1) / 2 * (1 - seen), 0, 1 - seen)
-    whole: np.ndarray = seen * probability + filled  # opacity is in the field already
+    x, y, z = probability.shape
+    whole: np.ndarray = _resized(seen, (x, y, z)) * probability + _resized(filled, (x, y, z))  # the field is opaque
     return whole.clip(0, 1).astype(np.float32)
+
+
+def _resized(values: Float[np.ndarray, "x y z"], shape: tuple[int, int, int]) -> Float[np.ndarray, "i j k"]:
+    """Values on another grid over the same box, linear between nodes."""
+    if values.shape == shape:
+        return values
+    planes = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))[None, None]
+    found: np.ndarray = F.interpolate(planes, size=shape, mode="trilinear", align_corners=True)[0, 0].numpy()
+    return found
 
 
 def _closely(sampling: Sampling) -> Sampling:

@@ -126,7 +126,8 @@ def nearest_filled(values: Float[np.ndarray, "x y z"], known: np.ndarray) -> Flo
     return values[tuple(nearest)]
 
 
-def _nodes(aabb: np.ndarray, shape: tuple[int, int, int]) -> torch.Tensor:
+def grid_nodes(aabb: np.ndarray, shape: tuple[int, int, int]) -> torch.Tensor:
+    """World points [X, Y, Z, 3] of a grid over a box, the outer ones on its faces."""
     axes = [torch.linspace(float(aabb[0, k]), float(aabb[1, k]), shape[k]) for k in range(3)]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
 
@@ -180,6 +181,24 @@ def light_reaching(
             sigma = volume.density(points.view(-1, 3)).view(share.shape)
             best[some] = torch.maximum(best[some], torch.exp(-(sigma.sum(-1) * length[some] / count)))
     return best.view(nodes.shape[:-1])
+
+
+def light_on_grid(
+    volume: DensityVolume,
+    aabb: np.ndarray,
+    shape: tuple[int, int, int],
+    views: Sequence[DepthView],
+    cell: float,
+    job: Job,
+) -> Float[np.ndarray, "x y z"]:
+    """`light_reaching` on the nodes of a grid of that shape over a box, for a field of cells of that size.
+
+    Light is smooth at the scale of these: looking at finer nodes would cost eight times as much for nothing.
+    """
+    x, y, z = (int(np.clip(np.ceil(e / cell) + 1, 12, 64)) for e in aabb[1] - aabb[0])
+    rough = light_reaching(volume, aabb, grid_nodes(aabb, (x, y, z)), views, 0.7 * cell, job)[None, None]
+    light: np.ndarray = F.interpolate(rough, size=shape, mode="trilinear", align_corners=True)[0, 0].numpy()
+    return light
 
 
 def object_standing(
@@ -261,7 +280,7 @@ def object_mesh(
         extent = box[1] - box[0]
         step = float(np.clip(cell / settings.refine, extent.max() / settings.most, extent.max() / settings.least))
         x, y, z = (max(8, int(np.ceil(e / step)) + 1) for e in extent)
-        nodes = _nodes(box, (x, y, z))
+        nodes = grid_nodes(box, (x, y, z))
 
         inner = tuple(
             slice(max(0, int(a)), int(b) + 2) for a, b in zip(*((box - voxels.aabb[0]) / voxels.cell_size), strict=True)
@@ -276,11 +295,7 @@ def object_mesh(
             length = settings.absorb_cells * cell
             opacity = (1 - torch.exp(-volume.density(nodes.view(-1, 3)) * length)).view(x, y, z).numpy()
             stage.advance()
-            # light is smooth at the scale of the field's cells: finer nodes would cost eight times as much for nothing
-            nx, ny, nz = (int(np.clip(np.ceil(e / cell) + 1, 12, 64)) for e in extent)
-            coarse = (nx, ny, nz)
-            coarse_light = light_reaching(volume, box, _nodes(box, coarse), witnesses, 0.7 * cell, job)[None, None]
-            light = F.interpolate(coarse_light, size=(x, y, z), mode="trilinear", align_corners=True)[0, 0].numpy()
+            light = light_on_grid(volume, box, (x, y, z), witnesses, cell, job)
             # a soft skin is nowhere dense, and yet lets no light through: what has been lost on the way counts, too
             opacity = np.maximum(opacity, 1 - light)
             stage.advance()

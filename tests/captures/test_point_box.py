@@ -70,6 +70,22 @@ def test_a_table_tops_box_holds_what_stands_on_it_and_is_flat():
     is_tight(box.aabb, (-0.7, -0.5, -0.02), (0.7, 0.5, 0.3), slack=0.12)
 
 
+def test_what_reaches_towards_the_cameras_is_kept_and_no_camera_is_taken_in():
+    # A head on a wall, seen from an arc: its nose ends beyond the cube that the cameras suggest.
+    arc = [pose for pose in ring(60, radius=2.0, height=0.0) if pose[1, 3] < -0.9]
+    alone = scene_box(capture_of(arc, np.zeros((0, 3)))).aabb
+    nose = (-0.05, alone[0, 1] - 0.1, -0.05), (0.05, 0.0, 0.05)
+    wall = (-1.5, 0.2, -1.5), (1.5, 0.21, 1.5)
+    head = (-0.3, -0.5, -0.3), (0.3, 0.2, 0.3)
+    xyz = np.concatenate([surface(*wall, 6000), surface(*head, 3000), surface(*nose, 120)])
+    box = scene_box(capture_of(arc, xyz))
+    assert box.of_points and box.aabb[0, 1] < nose[0][1]
+    positions = np.array([pose[:3, 3] for pose in arc])
+    assert not ((positions > box.aabb[0]) & (positions < box.aabb[1])).all(1).any()
+    assert (box.aabb[:, [0, 2]] >= alone[0, [0, 2]]).all() and (box.aabb[:, [0, 2]] <= alone[1, [0, 2]]).all()
+    assert box.aabb[1, 1] <= alone[1, 1]  # on other sides it is as large as it was, or smaller
+
+
 def test_a_rooms_box_is_the_room_with_those_who_stand_in_it():
     room = (-2.5, -2.0, 0.0), (2.5, 2.0, 2.6)
     xyz = np.concatenate([surface(*room, 5000), astray(40, 30.0)])
