@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import trimesh
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from engine.captures.capture import Camera
 
@@ -16,6 +16,8 @@ __all__ = ["Doubts", "doubts_of", "observed_of", "observed_share"]
 ONE_SIDE = 0.9  # length of the mean direction towards the cameras: about what 35 degrees around a middle one give
 LITTLE = 0.4  # observed share of the surface below which it is said; on a table half of a flat thing can be seen
 CUT_OFF = 0.01  # share of the surface that has to lie, unseen, on the border of the region for it to be a cut
+# Where photos show it, a patch this many times as wide as the reach is enough: such as the end of a nose towards them.
+CUT_WIDTH = 12.0
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,18 @@ def doubts_of(
     triangles = np.asarray(mesh.vertices, np.float64)[np.asarray(mesh.faces)]
     area = np.asarray(mesh.area_faces, np.float64)
     seen = observed_of(mesh)[np.asarray(mesh.faces)].mean(axis=1)
-    unseen = area * (seen < 0.5)
+    unseen, shown = area * (seen < 0.5), area * (seen >= 0.5)
     total = max(float(area.sum()), 1e-300)
     cut = []
+
+    def is_cut(side: Bool[np.ndarray, " f"]) -> bool:
+        return bool(unseen[side].sum() > CUT_OFF * total or shown[side].sum() > (CUT_WIDTH * reach) ** 2)
+
     for axis, name in enumerate("XYZ"):
         # Faces that lie in the side, not such as stand on it: what rests on the border isn't cut by it.
         low = (triangles[:, :, axis] < region[0, axis] + reach).all(axis=1)
         high = (triangles[:, :, axis] > region[1, axis] - reach).all(axis=1)
-        cut += [f"low {name}"] * bool(unseen[low].sum() > CUT_OFF * total)
-        cut += [f"high {name}"] * bool(unseen[high].sum() > CUT_OFF * total)
+        cut += [f"low {name}"] * is_cut(low) + [f"high {name}"] * is_cut(high)
     return Doubts(observed_share(mesh), tuple(cut), _on_one_side(mesh.bounds.mean(axis=0), cameras))
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import trimesh
 
 from engine.meshing.doubts import Doubts, doubts_of
 from engine.meshing.opened import without_unobserved
@@ -63,6 +64,17 @@ def test_where_the_region_cuts_an_object_off_the_side_is_named(centre, sides):
     found = doubts(scene, mesh)
     assert found.cut_at == sides
     assert any(sides[0] in said and "larger region" in said for said in found.warnings())
+
+
+def test_a_cut_that_photos_see_into_is_named_though_it_is_small():
+    # What lies outside of the region is empty to the field, so the cut is in plain sight: the end of a nose.
+    wide = trimesh.creation.box((1.0, 1.0, 1.0)).subdivide().subdivide().subdivide()
+    nose = trimesh.creation.box((0.2, 0.12, 0.12)).subdivide().subdivide().apply_translation((0.6, 0.0, 0.0))
+    mesh = trimesh.util.concatenate([wide, nose])
+    mesh.vertex_attributes["observed"] = np.ones(len(mesh.vertices), np.float32)
+    region = np.array([[-1.0, -1.0, -1.0], [0.7, 1.0, 1.0]])  # ends where the nose does
+    assert doubts_of(mesh, region, 0.005, []).cut_at == ("high X",)
+    assert doubts_of(mesh, np.array([[-1.0, -1.0, -1.0], [0.72, 1.0, 1.0]]), 0.005, []).cut_at == ()
 
 
 def test_an_object_that_stands_next_to_the_border_of_the_region_is_not_cut_by_it():
