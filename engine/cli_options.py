@@ -36,7 +36,7 @@ SegmenterName = Annotated[str, typer.Option(help=SEGMENTER_HELP)]
 Memory = Annotated[int, typer.Option("--memory", min=0, help="Megabytes of memory for ray weights.")]
 Disk = Annotated[int, typer.Option("--disk", min=0, help="Megabytes of the cache for ray weights.")]
 ResultPath = Annotated[Path, typer.Argument(help="A folder that `sa3d segment --out` wrote.")]
-CapturePath = Annotated[Path, typer.Argument(help="A capture: its folder, transforms.json or poses_bounds.npy.")]
+CapturePath = Annotated[Path, typer.Argument(help="A capture: its folder, or the file that holds its cameras.")]
 
 
 def run(work: Callable[[Job], dict[str, Any]], as_json: bool, show: Callable[[dict[str, Any]], None]) -> None:

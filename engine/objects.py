@@ -26,6 +26,7 @@ from engine.meshing.tsdf import check_fusion
 from engine.metric_scale import metres_per_unit
 from engine.options import Options, SegmentOptions
 from engine.out_folder import refuse_capture
+from engine.overview import OVERVIEW, write_overview
 from engine.progress import Job
 from engine.prompted_view import prompt_places
 from engine.prompts import UserPrompt, prompts_for, read_drawing
@@ -116,8 +117,8 @@ def segment_capture(
 def write_result(
     workspace: Workspace, done: Segmented, prompt: UserPrompt, trained: Trained, out: Path, job: Job
 ) -> None:
-    """Writes ``masks/<stem>.png`` (at the photos' size), the mesh, the evidence, ``scene.json`` and the report: all or
-    nothing, so that a result that was there stays as it was.
+    """Writes ``masks/<stem>.png`` (at the photos' size), the mesh, the evidence, ``scene.json``, some masks over their
+    photos in one picture, and the report: all or nothing, so that a result that was there stays as it was.
 
     Raises:
         StorageError: the folder can't be written.
@@ -129,6 +130,7 @@ def write_result(
         write_object(part / EVIDENCE, ObjectFile(done.stored, workspace.capture_key, trained.key))
         clicks = prompt_places(workspace, prompt)
         write_json(part / SCENE, scene_description(root.absolute().name, root, workspace.stored, clicks))
+        write_overview(workspace, done.masks, clicks, part / OVERVIEW)
         write_json(part / REPORT, done.report)
 
 
@@ -312,5 +314,6 @@ def _replace_object(
         write_glb(made.mesh, part / MESH)
         write_object(part / EVIDENCE, ObjectFile(stored, workspace.capture_key, trained.key))
         write_json(part / SCENE, scene_description(root.absolute().name, root, workspace.stored, places))
+        write_overview(workspace, masks, places, part / OVERVIEW)
         write_json(part / REPORT, report)
     return report

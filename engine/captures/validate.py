@@ -259,6 +259,10 @@ def unique_stems(names: Sequence[str]) -> list[str]:
     return result
 
 
+def _views(count: int) -> str:
+    return f"{count} view{'s' if count > 1 else ''}"
+
+
 def assemble(
     root: Path, format: str, drafts: Sequence[Draft], warnings: Sequence[str], extra: dict[str, object] | None = None
 ) -> Capture:
@@ -267,7 +271,7 @@ def assemble(
         raise CaptureError("The capture has no views.", "Choose a folder whose photos are there.")
     if len(drafts) < MIN_VIEWS:
         raise CaptureError(
-            f"The capture has {len(drafts)} view{'s' if len(drafts) > 1 else ''}, at least {MIN_VIEWS} are needed.",
+            " ".join([f"The capture has {_views(len(drafts))}, at least {MIN_VIEWS} are needed.", *warnings]),
             "Choose a folder with more photos, taken from different places.",
         )
     positions = np.array([draft.camera.position for draft in drafts])

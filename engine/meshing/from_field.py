@@ -227,7 +227,9 @@ def object_standing(
     plane = support_plane(own, others, settings, rng)
     if plane is None:
         return None
-    job.log("The object stands on a plane that the photos show: its underside is closed towards that.")
+    job.log(
+        "The object stands on, or hangs at, a plane that the photos show: its hidden side is closed flat towards it."
+    )
     return standing(plane, own, nodes.numpy().astype(np.float64), step, settings.gap)
 
 

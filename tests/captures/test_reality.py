@@ -8,6 +8,7 @@ from small_captures import refuses, write_photo
 
 from engine.captures.load import load_capture
 from engine.captures.rays import project
+from sa3d_blender.protocol.errors import CaptureError
 
 HEAD = "#name,x,y,alt,heading,pitch,roll,f,px,py,k1,k2,k3,k4,t1,t2"
 SIZE = (120, 90)
@@ -78,6 +79,9 @@ def test_points_fall_where_brown_s_lens_bends_them(tmp_path, k4):
 def test_photos_that_are_missing_are_left_out(tmp_path):
     (write_reality(tmp_path) / "images/p3.png").unlink()
     assert "1 of 4 listed photos are missing" in load_capture(tmp_path).warnings[0]
+    (tmp_path / "images/p2.png").unlink()
+    with pytest.raises(CaptureError, match=r"has 2 views, at least 3 are needed\. 2 of 4 listed photos are missing"):
+        load_capture(tmp_path)
 
 
 @pytest.mark.parametrize(

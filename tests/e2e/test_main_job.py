@@ -79,6 +79,12 @@ def test_two_clicks_on_the_ball_become_its_masks_and_its_mesh(
     assert report["mesh"]["faces"] == returned["mesh"]["faces"] == len(mesh.faces)
     assert report["versions"]["torch"]
 
+    # the masks over some photos, at a glance: the clicked one first
+    with Image.open(out / "overview.png") as sheet:
+        assert sheet.width > 4 * 360 and sheet.height > 400
+        colours = np.asarray(sheet.convert("RGB")).reshape(-1, 3).astype(int)
+    assert (np.abs(colours - (255, 150, 40)).max(axis=1) < 3).sum() > 100  # outlines
+
     # what Blender reads: all cameras, and the clicks as places at the ball
     scene = json.loads((out / "scene.json").read_text(encoding="utf-8"))
     assert [view["stem"] for view in scene["views"]] == stems
