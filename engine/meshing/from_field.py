@@ -141,6 +141,7 @@ def _on_grid(values: torch.Tensor, grid_aabb: np.ndarray, points: torch.Tensor) 
     return found.view(points.shape[:-1])
 
 
+@torch.no_grad()
 def light_reaching(
     volume: DensityVolume, aabb: np.ndarray, nodes: torch.Tensor, views: Sequence[DepthView], step: float, job: Job
 ) -> torch.Tensor:

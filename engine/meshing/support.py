@@ -98,7 +98,7 @@ def support_plane(
     Random sample consensus (Fischler and Bolles 1981) among the planes that could support the object, then least
     squares through what lies in the best one.
     """
-    if min(len(own), len(around)) < 10:
+    if min(len(own), len(around)) < 10 or _size(own) == 0:
         return None
     best, most = None, settings.share * len(around)
     near = settings.tolerance * _size(own)

@@ -71,6 +71,12 @@ def test_what_cannot_support_the_object_is_not_taken(own_height, around):
     assert support_plane(ball(rng, own_height), places, SupportSettings(), rng) is None
 
 
+def test_places_that_are_all_one_stand_on_nothing():
+    rng = np.random.default_rng(1)
+    with np.errstate(all="raise"):
+        assert support_plane(np.full((50, 3), 0.1), table(rng, 500), SupportSettings(), rng) is None
+
+
 def test_the_same_draw_finds_the_same_plane():
     rng = np.random.default_rng(2)
     own, around = ball(rng, 0.1), np.concatenate([table(rng, 900), clutter(rng, 900)])
@@ -98,6 +104,14 @@ def test_places_that_a_view_shows_lie_at_its_depth_and_are_told_apart():
     assert (own[:, 0] > 0).all() and (around[:, 0] <= 0).all()
     assert np.concatenate([own, around])[:, 1].max() < 0.76  # the rows that show nothing lie above
     assert np.abs(np.concatenate([own, around])).max() < 1.2
+
+
+@pytest.mark.parametrize("far", [0.0, 100.0])  # nothing at all, and all of it elsewhere
+def test_a_view_that_shows_nothing_there_adds_no_places(far):
+    view = DepthView(Camera(40, 30, 40.0, 40.0, 20.0, 15.0, np.eye(4)), np.full((30, 40), far, np.float32))
+    box = np.array([[-1.0] * 3, [1.0] * 3])
+    own, around = places_shown([view], box, lambda points: np.ones(len(points)), 10, np.random.default_rng(0))
+    assert own.shape == around.shape == (0, 3)
 
 
 @pytest.mark.parametrize("name", ["ball", "cube"])
